@@ -7,14 +7,13 @@ The list of extensions is derived, never written down twice:
 * `x.py` with a sibling `x.pxd` and no `x.pyx` is ordinary Python that the `.pxd` types.
 
 A stale `.so` silently hides the `.py` somebody just edited. Each build therefore writes a *stamp*,
-`isthmus/_build_stamp.json`:
+`isthmus/_build_stamp.json`, and a test compares it with the sources:
 
-    {"modules": ["isthmus.wire.parser", ...], "sha256": "<hex, over every source of every extension>"}
+    {"settings": "<interpreter, Cython, compiler flags>",
+     "sha256": {"wire/parser.pyx": "<hex>", ...}}
 
-and a test compares it with the sources. Sources are hashed as: relative path, NUL, length, NUL,
-bytes; in sorted order, so that a rename changes the hash too. A `.pxd` of one module is compiled
-into the modules that cimport it, hence one hash for all: extensions are built together or not at
-all.
+It covers every extension at once: a `.pxd` of one module is compiled into the modules that cimport
+it, so extensions are built together or not at all.
 
 `setup.py` loads this file by path, before the package can be imported: it may import nothing of
 ours.
@@ -59,37 +58,60 @@ def built_file(source: ExtensionSource) -> Path | None:
     return None
 
 
-def source_hash(package: Path) -> str:
-    """SHA-256 (hex) over the .py, .pyx and .pxd files of all extensions, and every other .pxd."""
+def orphans(package: Path) -> list[Path]:
+    """Shared objects for this interpreter that belong to no extension, and may hide a source."""
+    owned = {built_file(source) for source in extension_sources(package)}
+    candidates = (path for suffix in EXTENSION_SUFFIXES for path in package.rglob("*" + suffix))
+    return sorted(
+        path
+        for path in set(candidates) - owned
+        if any(path.name == path.name.partition(".")[0] + suffix for suffix in EXTENSION_SUFFIXES)
+    )
+
+
+def source_hashes(package: Path) -> dict[str, str]:
+    """SHA-256 (hex) by relative path: the .py and .pyx of all extensions, and every .pxd."""
     files = set(package.rglob("*.pxd"))
     for source in extension_sources(package):
-        files.update(
-            path
-            for suffix in (".py", ".pyx")
-            if (path := source.path.with_suffix(suffix)).is_file()
-        )
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        content = path.read_bytes()
-        name = path.relative_to(package).as_posix()
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def write_stamp(package: Path, target: Path) -> None:
-    """Record in folder `target` that its extensions were built from the sources of `package`."""
-    stamp = {
-        "modules": [source.name for source in extension_sources(package)],
-        "sha256": source_hash(package),
+        twins = (source.path.with_suffix(suffix) for suffix in (".py", ".pyx"))
+        files.update(path for path in twins if path.is_file())
+    return {
+        path.relative_to(package).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(files)
     }
+
+
+def write_stamp(package: Path, target: Path, settings: str) -> None:
+    """Record in folder `target` that its extensions were built from the sources of `package`."""
+    stamp = {"settings": settings, "sha256": source_hashes(package)}
     (target / STAMP_NAME).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+
+
+def built_settings(package: Path) -> str | None:
+    """The compiler settings of the last build in place, or None if there was none."""
+    settings, _ = _read_stamp(package)
+    return settings
+
+
+def changed_files(package: Path) -> list[Path]:
+    """Sources whose content is not what was built; all of them if nothing was."""
+    _, built = _read_stamp(package)
+    hashes = source_hashes(package)
+    return [package / name for name, value in hashes.items() if built.get(name) != value]
 
 
 def is_stale(package: Path) -> bool:
     """True if the extensions beside the sources were not built from exactly these sources."""
+    _, built = _read_stamp(package)
+    return built != source_hashes(package)
+
+
+def _read_stamp(package: Path) -> tuple[str | None, dict[str, str]]:
     try:
         stamp = json.loads((package / STAMP_NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return True
-    return not isinstance(stamp, dict) or stamp.get("sha256") != source_hash(package)
+        return str(stamp["settings"]), dict(stamp["sha256"])
+    except FileNotFoundError:
+        return None, {}
+    except (ValueError, KeyError, TypeError):
+        # Damaged, or of another layout: as good as another compiler, so build everything again.
+        return "unreadable", {}
