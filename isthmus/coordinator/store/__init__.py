@@ -1,0 +1,1 @@
+"""Where the coordinator keeps its cluster: one contract (`base`), several ways to keep it."""
