@@ -97,6 +97,7 @@ def must_force() -> bool:
 os.chdir(ROOT)
 FORCE = must_force()
 setup(
+    license="Apache-2.0",
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildExtensions},
     options={"build_ext": {"parallel": 2, "force": FORCE}},
