@@ -1,0 +1,83 @@
+"""Real servers for tests: started on a free port of 127.0.0.1, ended by pid, bounded in time.
+
+A server that does not answer within `START_SECONDS_MAX` is killed and its output is part of the
+error. Nothing here sleeps: readiness is a line of output that is read, not a pause that is guessed.
+"""
+
+from __future__ import annotations
+
+import select
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+START_SECONDS_MAX = 10.0
+STOP_SECONDS_MAX = 5.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: where it listens, and its process id."""
+
+    host: str
+    port: int
+    pid: int
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on (free now; nothing keeps it free)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def await_output(process: subprocess.Popen[bytes], ready: bytes, seconds: float) -> None:
+    """Read the process' stdout until it contains `ready`; AssertionError with the output if not."""
+    assert process.stdout is not None
+    seen = b""
+    deadline = time.monotonic() + seconds
+    while ready not in seen:
+        left = deadline - time.monotonic()
+        readable, _, _ = select.select([process.stdout], [], [], max(left, 0))
+        piece = process.stdout.read1() if readable else b""  # type: ignore[attr-defined]
+        assert piece, f"{process.args!r} did not start: {seen.decode(errors='replace')}"
+        seen += piece
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to end, and kill it if it does not; afterwards it is gone for certain."""
+    process.terminate()
+    try:
+        process.communicate(timeout=STOP_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def redis_server(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Server]:
+    """A real redis-server that saves nothing, for the length of the block."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed: apt-get install redis-server")
+    port = free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(
+        [program, *options, "--dir", str(folder), "--daemonize", "no", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        await_output(process, b"eady to accept connections", START_SECONDS_MAX)
+        yield Server("127.0.0.1", port, process.pid)
+    finally:
+        stop(process)
