@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import sysconfig
 from importlib import util
 from pathlib import Path
 
@@ -71,6 +72,11 @@ def extensions() -> list[Extension]:
         return []
     from Cython.Build import cythonize
 
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        raise SystemExit(
+            "Python.h is missing, so nothing can be compiled: install the headers of this Python "
+            "(Debian: apt-get install python3-dev), or set ISTHMUS_PURE=1 to do without"
+        )
     for path in build.changed_files(PACKAGE):
         path.touch()
     modules = [

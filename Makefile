@@ -1,0 +1,78 @@
+# Two commands matter on a fresh machine: `make up` and `make test`. It needs Python 3.11 or later
+# with pip and headers, gcc and make. `make help` lists the rest.
+#
+# PYTHON=...         the interpreter to make .venv with
+# ISTHMUS_PURE=1     compile nothing, and use no extension that is already there
+# ISTHMUS_CFLAGS=... compiler flags instead of -O3 -g0
+# ARGS=...           more arguments for `up`, `test`, `test-pure` and `bench`
+
+SUITABLE := import sys, venv; sys.exit(sys.version_info < (3, 11))
+CANDIDATES := python3.11 python3.12 python3.13 python3.14 python3
+PYTHON ?= $(shell for name in $(CANDIDATES); do \
+	$$name -c '$(SUITABLE)' 2>/dev/null && { echo $$name; break; }; done)
+PY := .venv/bin/python
+READY := .venv/.ready
+# The requirements as pyproject.toml states them, so that one pip call brings them all: an ordinary
+# `pip install -e .` would fetch the build requirements a second time, for itself.
+REQUIREMENTS := import tomllib; \
+	project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	extras = project["optional-dependencies"]; \
+	print(*project["dependencies"], *extras["build"], *extras["test"], sep="\n")
+PIP := $(PY) -m pip --disable-pip-version-check --quiet install
+
+.DEFAULT_GOAL := help
+.PHONY: help venv build up test test-pure lint format bench clean distclean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+venv: build ## make .venv with everything in it, and .venv/bin/isthmus
+
+build: $(READY) ## compile what has changed (nothing if ISTHMUS_PURE=1)
+	@$(PY) setup.py --quiet build_ext --inplace
+
+up: build ## start a cluster in the foreground; Ctrl-C stops it
+	@.venv/bin/isthmus up $(ARGS)
+
+test: build ## the whole suite, compiled
+	$(PY) -m pytest $(ARGS)
+
+test-pure: $(READY) ## the whole suite, interpreted
+	ISTHMUS_PURE=1 $(PY) -m pytest $(ARGS)
+
+lint: $(READY) ## style, types, and the rules of tests/tidy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	ISTHMUS_PURE=1 $(PY) -m pytest -q tests/tidy
+
+format: $(READY) ## rewrite the sources in the one layout
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: build ## compare with redis-server and nutcracker
+	$(PY) -m bench $(ARGS)
+
+clean: ## remove what was built, and caches
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f isthmus/_build_stamp.json
+	find isthmus -name '*.so' -type f -delete
+	find isthmus tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## remove .venv too
+	rm -rf .venv
+
+$(READY): pyproject.toml setup.py
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python"; exit 1; }
+	@rm -f $@
+	@# A distribution may ship venv without ensurepip: then lend the new environment our own pip.
+	@test -x $(PY) || $(PYTHON) -m venv .venv >/dev/null 2>&1 || { \
+		$(PYTHON) -m venv --clear --without-pip .venv && \
+		$(PYTHON) -m pip --python $(PY) install --quiet pip; }
+	@echo "installing requirements into .venv"
+	@$(PY) -c '$(REQUIREMENTS)' >.venv/requirements.txt
+	@$(PIP) -r .venv/requirements.txt
+	@echo "building isthmus"
+	@$(PY) setup.py --quiet build_ext --inplace
+	@$(PIP) --no-build-isolation --no-deps -e .
+	@touch $@
