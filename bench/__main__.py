@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+import shlex
 import signal
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-import os
-import shlex
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -99,6 +100,23 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+Start = Callable[[], Server]
+
+
+@contextmanager
+def _both(ours: Start, peer: Start) -> Iterator[tuple[Server, Server]]:
+    """Two servers for the length of the block; whatever was started is ended."""
+    mine = ours()
+    try:
+        other = peer()
+        try:
+            yield mine, other
+        finally:
+            other.stop()
+    finally:
+        mine.stop()
+
+
 class Bench:
     """One invocation: what was asked, what was found, what went wrong."""
 
@@ -151,47 +169,33 @@ class Bench:
             PROXY_BUDGET,
         )
 
-    def _compare(self, title: str, ours: Any, peer: Any, budget: float) -> dict[str, Any]:
-        servers: list[Server] = []
-        try:
-            servers = [ours()]
-            servers.append(peer())
-            with self._progress() as progress:
-                task = progress.add_task(title, total=self.settings.runs())
+    def _compare(self, title: str, ours: Start, peer: Start, budget: float) -> dict[str, Any]:
+        with _both(ours, peer) as (mine, other), self._progress() as progress:
+            task = progress.add_task(title, total=self.settings.runs())
 
-                def tell(what: str) -> None:
-                    progress.update(task, advance=1, description=what)
+            def tell(what: str) -> None:
+                progress.update(task, advance=1, description=what)
 
-                rows = run.compare(*servers, self.settings, budget, tell, self.failed)
-            names = servers[0].name, servers[1].name
-        finally:
-            for server in servers:
-                server.stop()
-        screen.comparison(self.out, title, *names, rows, budget)
+            rows = run.compare(mine, other, self.settings, budget, tell, self.failed)
+        screen.comparison(self.out, title, mine.name, other.name, rows, budget)
         self.within = self.within and all(row.within for row in rows)
         return {
-            "ours": names[0],
-            "peer": names[1],
+            "ours": mine.name,
+            "peer": other.name,
             "rows": [row_json(row, self.options.clients) for row in rows],
         }
 
     def memory(self) -> dict[str, Any]:
         """Bytes per key of our node against redis-server, both fresh."""
-        servers: list[Server] = []
-        try:
-            servers = [self.ours()]
-            servers.append(self.peer())
-            with self.err.status(f"loading {self.options.keys:,} keys into each"):
-                found = run.memory(
-                    *servers, self.options.keys, self.options.value_bytes, MEMORY_BUDGET
-                )
-            names = servers[0].name, servers[1].name
-        finally:
-            for server in servers:
-                server.stop()
-        screen.memory(self.out, *names, found)
+        keys, value_bytes = self.options.keys, self.options.value_bytes
+        with (
+            _both(self.ours, self.peer) as (mine, other),
+            self.err.status(f"loading {keys:,} keys into each"),
+        ):
+            found = run.memory(mine, other, keys, value_bytes, MEMORY_BUDGET)
+        screen.memory(self.out, mine.name, other.name, found)
         self.within = self.within and found.within
-        return {"ours": names[0], "peer": names[1], **found.json()}
+        return {"ours": mine.name, "peer": other.name, **found.json()}
 
     def _progress(self) -> Progress:
         return Progress(

@@ -77,9 +77,7 @@ def measure(server: Server, workload: Workload, load: Load, seconds_max: float) 
     )
 
 
-def _redis_benchmark(
-    server: Server, workload: Workload, load: Load, seconds_max: float
-) -> str:
+def _redis_benchmark(server: Server, workload: Workload, load: Load, seconds_max: float) -> str:
     argv = [
         *("redis-benchmark", "-h", "127.0.0.1", "-p", str(server.port), "--precision", "3"),
         *("-c", str(load.clients), "-n", str(load.requests), "-P", str(load.pipeline)),

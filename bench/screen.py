@@ -4,60 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.report import Memory, Row
+from bench.report import Memory, Row, Sample
 
-_TIMES = (("p50_ms", "p50 ms"), ("p99_ms", "p99 ms"), ("p999_ms", "p99.9 ms"))
+_TIMES = (("p50_ms", "p50 ms"), ("p99_ms", "p99 ms"), ("p999_ms", "p99.9"))
 
 
 def comparison(
     console: Console, title: str, ours: str, peer: str, rows: Sequence[Row], budget: float
 ) -> None:
-    """The table of one pair of servers: ours / peer side by side, ratio after each pair."""
-    table = Table(
-        title=title,
-        caption=f"each cell: {ours} | {peer}; x = median of the pairs' ratios, {ours} / {peer}; "
-        f"budget: CPU/op <= {budget:g}x",
-        caption_justify="left",
-        title_justify="left",
+    """One table for each pipeline depth; of the two servers, ours is the upper line."""
+    if not rows:
+        return
+    for pipeline in dict.fromkeys(row.pipeline for row in rows):
+        table = Table(
+            title=f"{title}, pipeline {pipeline}",
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+            show_edge=False,
+        )
+        table.add_column("test", no_wrap=True)
+        table.add_column("server", no_wrap=True)
+        table.add_column("CPU us", justify="right", no_wrap=True)
+        table.add_column("ratio", justify="right", style="bold", no_wrap=True)
+        table.add_column("req/s", justify="right", no_wrap=True)
+        table.add_column("ratio", justify="right", no_wrap=True)
+        for _, head in _TIMES:
+            table.add_column(head, justify="right", no_wrap=True)
+        table.add_column("MiB", justify="right", no_wrap=True)
+        for row in rows:
+            if row.pipeline != pipeline:
+                continue
+            mark = "" if row.within else " !"
+            ratios = (f"{row.ratio('cpu_us'):.2f}{mark}", f"{row.ratio('rps'):.2f}")
+            style = None if row.within else "red"
+            table.add_row(row.test, *_cells(_short(ours), row, row.ours, ratios), style=style)
+            table.add_row("", *_cells(_short(peer), row, row.peer, ("", "")), style="dim")
+        console.print(table)
+    console.print(
+        f"CPU us: the server's, per request. MiB: its peak resident memory. "
+        f"ratio: {ours} / {peer}, median of the pairs. !: CPU over the budget of {budget:g}x.",
+        highlight=False,
     )
-    table.add_column("test")
-    table.add_column("P", justify="right")
-    table.add_column("CPU us/op", justify="right")
-    table.add_column("x", justify="right", style="bold")
-    table.add_column("", justify="left")
-    table.add_column("requests/s", justify="right")
-    table.add_column("x", justify="right")
-    for _, head in _TIMES:
-        table.add_column(head, justify="right")
-    table.add_column("peak MiB", justify="right")
-    for row in rows:
-        table.add_row(*_cells(row), style=None if row.within else "red")
-    console.print(table)
-    if rows:
-        over = [f"{row.test} P{row.pipeline}" for row in rows if not row.within]
-        told = f"over budget: {', '.join(over)}" if over else "every row is within budget"
-        console.print(f"{len(rows) - len(over)} of {len(rows)} within budget; {told}\n")
+    over = [f"{row.test} P{row.pipeline}" for row in rows if not row.within]
+    console.print(
+        f"{len(rows) - len(over)} of {len(rows)} rows within budget"
+        + (f"; over it: {', '.join(over)}" if over else "")
+        + "\n",
+        highlight=False,
+    )
 
 
-def _cells(row: Row) -> list[str]:
-    def both(name: str, form: str, divide: float = 1.0) -> str:
-        a = row.figure(row.ours, name) / divide
-        b = row.figure(row.peer, name) / divide
-        return f"{a:{form}} | {b:{form}}"
+def _short(name: str) -> str:
+    """A name that leaves room for ten columns on a terminal of 80."""
+    return name.split()[0].removesuffix("-server")
 
+
+def _cells(server: str, row: Row, samples: Sequence[Sample], ratios: tuple[str, str]) -> list[str]:
     return [
-        row.test,
-        str(row.pipeline),
-        both("cpu_us", ".2f"),
-        f"{row.ratio('cpu_us'):.2f}",
-        "ok" if row.within else "OVER",
-        both("rps", ",.0f"),
-        f"{row.ratio('rps'):.2f}",
-        *(both(name, ".2f") for name, _ in _TIMES),
-        both("rss_peak_kib", ".0f", 1024),
+        server,
+        f"{row.figure(samples, 'cpu_us'):.2f}",
+        ratios[0],
+        f"{row.figure(samples, 'rps'):,.0f}",
+        ratios[1],
+        *(f"{row.figure(samples, name):.2f}" for name, _ in _TIMES),
+        f"{row.figure(samples, 'rss_peak_kib') / 1024:.0f}",
     ]
 
 

@@ -81,7 +81,7 @@ def _counters(load: Load) -> Iterator[Argv]:
 
 
 def _list_to_drain(load: Load) -> Iterator[Argv]:
-    for start in range(0, load.taken + BATCH, BATCH):
+    for _ in range(0, load.taken + BATCH, BATCH):
         yield [b"RPUSH", b"mylist", *[load.value] * BATCH]
 
 
