@@ -1,0 +1,123 @@
+"""What nodes and proxies say to the coordinator, checked before the model believes any of it.
+
+A frame comes from another process, perhaps of another version, perhaps not one of ours at all.
+`description` and `report` turn it into values of known type and size or raise `Refusal`, whose
+code a program can act on and whose text tells an operator what to change.
+
+Refusal codes: BAD_MESSAGE (a field is missing or malformed), WRONG_REGION, WRONG_CLUSTER,
+DUPLICATE_ID (another live process has this id), TOO_MANY (a limit), NOT_REGISTERED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+NAME_CHARS_MAX: Final = 64
+ADDRESS_CHARS_MAX: Final = 262  # 253 for a host name, brackets, colon, port
+ID_CHARS: Final = 40
+EPOCH_MAX: Final = 1 << 53
+COUNT_MAX: Final = (1 << 63) - 1
+NODE: Final = "node"
+PROXY: Final = "proxy"
+
+
+class Refusal(Exception):
+    """The coordinator will not do what a peer asked; `code` is one of the module's list."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a process says of itself when it registers."""
+
+    id: str
+    role: str
+    region: str
+    zone: str
+    address: str
+    link_address: str
+    metrics_address: str
+    pid: int
+    incarnation: str
+    cluster: str  # the cluster it knows itself to be in; empty if none
+    epoch: int  # the topology epoch it holds; 0 if none
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a heartbeat carries."""
+
+    epoch: int
+    slots: int
+    keys: int
+
+
+def description(body: Mapping[str, object]) -> Description:
+    """The sender's description. Raises Refusal BAD_MESSAGE."""
+    role = _text(body, "role", NAME_CHARS_MAX)
+    if role not in (NODE, PROXY):
+        raise Refusal("BAD_MESSAGE", f"role must be node or proxy, not {role!r}")
+    cluster = _text(body, "cluster", ID_CHARS, empty=True)
+    if cluster:
+        _id(cluster, "cluster")
+    return Description(
+        id=_id(_text(body, "id", ID_CHARS), "id"),
+        role=role,
+        region=_text(body, "region", NAME_CHARS_MAX),
+        zone=_text(body, "zone", NAME_CHARS_MAX, empty=True),
+        address=_address(body, "address"),
+        link_address=_address(body, "link_address", empty=True),
+        metrics_address=_address(body, "metrics_address", empty=True),
+        pid=_number(body, "pid", COUNT_MAX),
+        incarnation=_text(body, "incarnation", NAME_CHARS_MAX),
+        cluster=cluster,
+        epoch=_number(body, "epoch", EPOCH_MAX),
+    )
+
+
+def report(body: Mapping[str, object]) -> Report:
+    """A heartbeat's numbers. Raises Refusal BAD_MESSAGE."""
+    return Report(
+        epoch=_number(body, "epoch", EPOCH_MAX),
+        slots=_number(body, "slots", 16384),
+        keys=_number(body, "keys", COUNT_MAX),
+    )
+
+
+def _text(body: Mapping[str, object], name: str, chars_max: int, *, empty: bool = False) -> str:
+    value = body.get(name, "")
+    if not isinstance(value, str) or len(value) > chars_max or not value.isascii():
+        raise Refusal("BAD_MESSAGE", f"{name} must be ASCII text of {chars_max} characters at most")
+    if not value and not empty:
+        raise Refusal("BAD_MESSAGE", f"{name} is missing")
+    if not value.isprintable() or " " in value:
+        raise Refusal("BAD_MESSAGE", f"{name} may not hold spaces or control characters")
+    return value
+
+
+def _id(value: str, name: str) -> str:
+    if len(value) != ID_CHARS or any(c not in "0123456789abcdef" for c in value):
+        raise Refusal("BAD_MESSAGE", f"{name} must be {ID_CHARS} lower-case hexadecimal digits")
+    return value
+
+
+def _address(body: Mapping[str, object], name: str, *, empty: bool = False) -> str:
+    value = _text(body, name, ADDRESS_CHARS_MAX, empty=empty)
+    if value:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise Refusal("BAD_MESSAGE", f"{name} must be host:port, not {value!r}")
+    return value
+
+
+def _number(body: Mapping[str, object], name: str, largest: int) -> int:
+    value = body.get(name, 0)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
+        raise Refusal("BAD_MESSAGE", f"{name} must be a whole number from 0 to {largest}")
+    return value

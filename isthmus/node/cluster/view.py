@@ -1,0 +1,230 @@
+"""What this node believes the cluster to look like: pure, and quick where a command asks.
+
+`ClusterView` is fed the topology frames of the coordinator (the frame is described in
+`isthmus/coordinator/DESIGN.md`) and answers two kinds of questions. Every command with a key asks
+`mine[slot]` and `state_ok`, plain attributes; the rest (redirects, CLUSTER NODES and friends)
+is rare and computed when asked.
+
+Invariants. A topology older than the one held is refused, so a late frame changes nothing. All
+attributes change together inside `apply`, which never fails half-way: the frame is read whole
+before anything is replaced. Before the first topology, and after `fence`, the node serves
+nothing. The cluster is "ok" when every slot has an owner and every owner is alive: what Redis
+does with `cluster-require-full-coverage yes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+SLOTS: Final = 16384
+DOWN: Final = b"CLUSTERDOWN The cluster is down"
+UNBOUND: Final = b"CLUSTERDOWN Hash slot not served"
+
+
+class BadTopology(Exception):
+    """A frame that is not a topology; the view keeps what it had."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """One node of the cluster. `shard` is None for a spare."""
+
+    id: str
+    host: str
+    port: int
+    link_port: int
+    zone: str
+    alive: bool
+    shard: int | None
+    primary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInfo:
+    """One shard: inclusive slot ranges, the primary, its replicas."""
+
+    number: int
+    id: str
+    epoch: int
+    slots: tuple[tuple[int, int], ...]
+    primary: NodeInfo
+    replicas: tuple[NodeInfo, ...] = field(default=())
+
+
+class ClusterView:
+    """The topology as node `my_id` holds it; `mine` and `state_ok` are for the hot path."""
+
+    def __init__(self, my_id: str, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.my_id = my_id
+        self.mine = bytearray(SLOTS)  # 1: this node serves the slot
+        self.state_ok = False
+        self.cluster_id = ""
+        self.epoch = 0
+        self.fenced = ""  # why this node may not serve; empty if it may
+        self.heard_ms = 0  # wall clock of the coordinator's last word; the link writes it
+        self.messages_sent = 0
+        self.messages_received = 0
+        self.nodes: tuple[NodeInfo, ...] = (NodeInfo(my_id, host, port, 0, "", True, None, True),)
+        self.shards: tuple[ShardInfo, ...] = ()
+        self._owners: list[ShardInfo | None] = [None] * SLOTS
+
+    def apply(self, topology: Mapping[str, Any]) -> bool:
+        """Take over a topology frame; False if it is older than what is held.
+
+        Raises BadTopology for a frame of another cluster or one that makes no sense.
+        """
+        try:
+            cluster, epoch = str(topology["cluster"]), int(topology["epoch"])
+            nodes, shards = _read(topology)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadTopology(f"malformed topology: {error!r}") from error
+        if self.cluster_id and cluster != self.cluster_id:
+            raise BadTopology(f"topology of cluster {cluster}, this node is in {self.cluster_id}")
+        if epoch < self.epoch:
+            return False
+        owners: list[ShardInfo | None] = [None] * SLOTS
+        mine = bytearray(SLOTS)
+        for shard in shards:
+            for first, last in shard.slots:
+                owners[first : last + 1] = [shard] * (last + 1 - first)
+                if shard.primary.id == self.my_id:
+                    mine[first : last + 1] = b"\x01" * (last + 1 - first)
+        self.cluster_id, self.epoch = cluster, epoch
+        self.nodes, self.shards, self._owners = nodes, shards, owners
+        self.fenced = ""
+        self.mine[:] = mine  # in place: the execute gate may hold the array
+        self.state_ok = all(owner is not None and owner.primary.alive for owner in owners)
+        return True
+
+    def fence(self, why: str) -> None:
+        """Serve nothing until the next topology: another process took this node's place."""
+        self.fenced = why
+        self.state_ok = False
+        self.mine[:] = bytes(SLOTS)
+
+    # --- answers for clients ---
+
+    def redirect_error(self, slot: int) -> bytes:
+        """Why this node does not serve `slot` now, as Redis words it (without the dash)."""
+        owner = self._owners[slot]
+        if owner is None:
+            return UNBOUND
+        if not self.state_ok:
+            return DOWN
+        return self.moved(slot)
+
+    def moved(self, slot: int) -> bytes:
+        """`MOVED 3999 127.0.0.1:8501`. The slot must have an owner."""
+        owner = self._owners[slot]
+        if owner is None:
+            raise ValueError(f"slot {slot} has no owner")
+        return b"MOVED %d %s:%d" % (slot, owner.primary.host.encode(), owner.primary.port)
+
+    @property
+    def me(self) -> NodeInfo | None:
+        """This node as the cluster knows it; None if it does not."""
+        return self.node(self.my_id)
+
+    @property
+    def my_shard(self) -> ShardInfo | None:
+        """The shard this node holds a replica of."""
+        me = self.me
+        return None if me is None or me.shard is None else self.shard(me.shard)
+
+    def node(self, node_id: str) -> NodeInfo | None:
+        """The node with that id."""
+        return next((node for node in self.nodes if node.id == node_id), None)
+
+    def shard(self, number: int) -> ShardInfo | None:
+        """The shard with that number."""
+        return next((shard for shard in self.shards if shard.number == number), None)
+
+    def slots_served(self) -> int:
+        """How many slots this node serves."""
+        return self.mine.count(1)
+
+    def ranges(self) -> Iterator[tuple[int, int, ShardInfo]]:
+        """(first, last, shard) of every range in the order of slots: CLUSTER SLOTS."""
+        rows = [(first, last, shard) for shard in self.shards for first, last in shard.slots]
+        return iter(sorted(rows, key=lambda row: row[0]))
+
+    def info_text(self) -> bytes:
+        """The text of CLUSTER INFO."""
+        assigned = [owner for owner in self._owners if owner is not None]
+        good = sum(owner.primary.alive for owner in assigned)
+        mine = self.my_shard
+        rows: list[tuple[str, object]] = [
+            ("cluster_state", "ok" if self.state_ok else "fail"),
+            ("cluster_slots_assigned", len(assigned)),
+            ("cluster_slots_ok", good),
+            ("cluster_slots_pfail", 0),
+            ("cluster_slots_fail", len(assigned) - good),
+            ("cluster_known_nodes", len(self.nodes)),
+            ("cluster_size", sum(bool(shard.slots) for shard in self.shards)),
+            ("cluster_current_epoch", self.epoch),
+            ("cluster_my_epoch", 0 if mine is None else mine.epoch),
+            ("cluster_stats_messages_sent", self.messages_sent),
+            ("cluster_stats_messages_received", self.messages_received),
+            ("total_cluster_links_buffer_limit_exceeded", 0),
+        ]
+        return "".join(f"{name}:{value}\r\n" for name, value in rows).encode()
+
+    def nodes_text(self) -> bytes:
+        """The text of CLUSTER NODES: one line for each node."""
+        return b"".join(self.node_line(node) + b"\n" for node in self.nodes)
+
+    def node_line(self, node: NodeInfo) -> bytes:
+        """One line of CLUSTER NODES, without its line feed."""
+        shard = None if node.shard is None else self.shard(node.shard)
+        myself = node.id == self.my_id
+        flags = ["myself"] if myself else []
+        flags.append("master" if node.primary else "slave")
+        if not node.alive:
+            flags.append("fail")
+        fields = [
+            node.id,
+            f"{node.host}:{node.port}@{node.link_port}",
+            ",".join(flags),
+            "-" if node.primary or shard is None else shard.primary.id,
+            "0",
+            "0" if myself else str(self.heard_ms),
+            str(0 if shard is None else shard.epoch),
+            "connected" if node.alive else "disconnected",
+        ]
+        if node.primary and shard is not None:
+            fields += [str(a) if a == b else f"{a}-{b}" for a, b in shard.slots]
+        return " ".join(fields).encode()
+
+
+def _read(topology: Mapping[str, Any]) -> tuple[tuple[NodeInfo, ...], tuple[ShardInfo, ...]]:
+    primaries = {str(row["primary"]) for row in topology["shards"]}
+    nodes = tuple(_node(row, primaries) for row in topology["nodes"])
+    by_id = {node.id: node for node in nodes}
+    shards = []
+    for row in topology["shards"]:
+        slots = tuple((int(first), int(last)) for first, last in row["slots"])
+        if any(not 0 <= first <= last < SLOTS for first, last in slots):
+            raise ValueError(f"slots {slots}")
+        replicas = tuple(by_id[name] for name in row["replicas"])
+        primary = by_id[row["primary"]]
+        number, epoch = int(row["number"]), int(row["epoch"])
+        shards.append(ShardInfo(number, str(row["id"]), epoch, slots, primary, replicas))
+    return nodes, tuple(shards)
+
+
+def _node(row: Mapping[str, Any], primaries: set[str]) -> NodeInfo:
+    name = str(row["id"])
+    host, port = _split(row["address"])
+    link_port = _split(row["link_address"])[1] if row.get("link_address") else 0
+    shard = None if row["shard"] is None else int(row["shard"])
+    primary = shard is None or name in primaries
+    return NodeInfo(
+        name, host, port, link_port, str(row["zone"]), bool(row["alive"]), shard, primary
+    )
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
