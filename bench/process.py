@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import hiredis
 
@@ -127,6 +128,12 @@ def status_kib(pid: int, name: str) -> int:
     raise BenchError(f"/proc/{pid}/status has no {name}")
 
 
+def _packed(argv: Sequence[bytes]) -> bytes:
+    arguments: Any = tuple(argv)  # hiredis' own hint says a tuple of exactly one
+    packed: bytes = hiredis.pack_command(arguments)
+    return packed
+
+
 class Raw:
     """A blocking connection that pipelines commands through one socket."""
 
@@ -142,7 +149,7 @@ class Raw:
 
     def call(self, *argv: bytes) -> object:
         """Send one command and return its reply; BenchError for an error reply."""
-        self._socket.sendall(hiredis.pack_command(argv))
+        self._socket.sendall(_packed(argv))
         return self._reply()
 
     def run(self, commands: Iterable[Argv]) -> int:
@@ -151,7 +158,7 @@ class Raw:
         window: list[bytes] = []
         size = 0
         for argv in commands:
-            packed = hiredis.pack_command(tuple(argv))
+            packed = _packed(argv)
             window.append(packed)
             size += len(packed)
             if size >= SEND_BYTES:

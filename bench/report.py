@@ -59,7 +59,7 @@ class Row:
 
     def figure(self, samples: Sequence[Sample], name: str) -> float:
         """The median of one figure over the rounds."""
-        return median(getattr(sample, name) for sample in samples)
+        return median([float(getattr(sample, name)) for sample in samples])
 
     def ratio(self, name: str) -> float:
         """Median over the pairs of ours / peer."""

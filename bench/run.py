@@ -109,7 +109,7 @@ def compare(
     A test that one of the servers cannot do is left out and told to ``failed``; a server that has
     gone ends the comparison there.
     """
-    rows = []
+    rows: list[Row] = []
     for pipeline in settings.pipelines:
         for workload in settings.workloads:
             load = settings.load(workload, pipeline)
