@@ -1,0 +1,869 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""PackedList, compiled: a doubly linked list of chunks of packed elements.
+
+The twin `packed_list.py` states the contract; this file keeps it without one Python object per
+element. A chunk is one malloc: a header, then `cap` bytes of which `head..tail` are used:
+
+    | free | element | element | ... | element | free |
+           ^ head                              ^ tail
+
+An element can be read from either side, because its length stands on both:
+
+    length < 254        1 byte  (length)                       payload   (length)
+    length <= 65535     3 bytes (254, u16)                     payload   (u16, 254)
+    longer              9 bytes (255, u64)                     payload   (u64, 255)
+
+Free room is kept on both sides of the first and the last chunk, so that a push or a pop at either
+end writes a few bytes and moves nothing. A chunk that belongs to a short list is as small as the
+list and grows by half; a chunk that is followed by another is cut to its size. An element that is
+larger than a chunk has a chunk of its own.
+
+Invariants (`check()` verifies them): no chunk is empty; `cap <= CHUNK_CAP` unless the chunk holds
+exactly one element; `_length` and `nbytes` are the sums over the chunks; `_listpack` is -1
+(unknown) or exact; `_hint` is NULL or a chunk of this list whose first index is `_hint_first`.
+
+It may not: raise from the middle of a change (memory is reserved first), keep a pointer across a
+call that may move chunks, or hand out pointers into chunks to anything but the reply writer.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memmove
+
+from isthmus.wire.reply cimport ReplyWriter
+
+cdef extern from *:
+    """
+    /* What malloc adds to a block, so that a whole chunk is 8 KiB of the heap. */
+    #define MALLOC_HEADER ((Py_ssize_t)sizeof(size_t))
+    """
+    const Py_ssize_t MALLOC_HEADER
+
+cdef Py_ssize_t CHUNK_CAP = 8192 - MALLOC_HEADER - <Py_ssize_t>sizeof(Chunk)
+cdef Py_ssize_t SHRINK_ABOVE = 512
+cdef Py_ssize_t LISTPACK_FRAME = 7      # a listpack's header and end mark
+cdef Py_ssize_t SLICE_BATCH = 1024
+
+
+# --- one element -------------------------------------------------------------------------------
+
+cdef inline char* _data(Chunk* chunk) noexcept nogil:
+    return <char*>chunk + sizeof(Chunk)
+
+
+cdef inline Py_ssize_t _used(Chunk* chunk) noexcept nogil:
+    return chunk.tail - chunk.head
+
+
+cdef inline Py_ssize_t _tag_size(Py_ssize_t n) noexcept nogil:
+    if n < 254:
+        return 1
+    return 3 if n <= 0xFFFF else 9
+
+
+cdef inline Py_ssize_t _packed_size(Py_ssize_t n) noexcept nogil:
+    return n + 2 * _tag_size(n)
+
+
+cdef inline void _pack(char* at, const char* p, Py_ssize_t n) noexcept nogil:
+    cdef unsigned short small
+    cdef unsigned long long large
+    if n < 254:
+        at[0] = <char>n
+        memcpy(at + 1, p, n)
+        at[n + 1] = <char>n
+    elif n <= 0xFFFF:
+        small = <unsigned short>n
+        at[0] = <char>254
+        memcpy(at + 1, &small, 2)
+        memcpy(at + 3, p, n)
+        memcpy(at + 3 + n, &small, 2)
+        at[n + 5] = <char>254
+    else:
+        large = <unsigned long long>n
+        at[0] = <char>255
+        memcpy(at + 1, &large, 8)
+        memcpy(at + 9, p, n)
+        memcpy(at + 9 + n, &large, 8)
+        at[n + 17] = <char>255
+
+
+cdef inline char* _payload(char* at, Py_ssize_t* n) noexcept nogil:
+    """The payload of the element that begins at `at`."""
+    cdef unsigned char tag = <unsigned char>at[0]
+    cdef unsigned short small
+    cdef unsigned long long large
+    if tag < 254:
+        n[0] = tag
+        return at + 1
+    if tag == 254:
+        memcpy(&small, at + 1, 2)
+        n[0] = small
+        return at + 3
+    memcpy(&large, at + 1, 8)
+    n[0] = <Py_ssize_t>large
+    return at + 9
+
+
+cdef inline Py_ssize_t _size_before(char* end) noexcept nogil:
+    """The packed size of the element that ends at `end`."""
+    cdef unsigned char tag = <unsigned char>(end - 1)[0]
+    cdef unsigned short small
+    cdef unsigned long long large
+    if tag < 254:
+        return <Py_ssize_t>tag + 2
+    if tag == 254:
+        memcpy(&small, end - 3, 2)
+        return <Py_ssize_t>small + 6
+    memcpy(&large, end - 9, 8)
+    return <Py_ssize_t>large + 18
+
+
+cdef inline bint _equals(const char* a, const char* b, Py_ssize_t n) noexcept nogil:
+    return n == 0 or (a[0] == b[0] and memcmp(a, b, n) == 0)
+
+
+cdef bint _as_integer(const char* p, Py_ssize_t n, long long* value) noexcept nogil:
+    """Whether these bytes are a canonical int64, as Redis' listpack stores numbers."""
+    cdef bint negative = p[0] == b'-'
+    cdef Py_ssize_t i = 1 if negative else 0
+    cdef unsigned long long number = 0
+    cdef unsigned int digit
+    if n > 20 or i == n:
+        return False
+    if p[i] == b'0':
+        value[0] = 0
+        return n == 1
+    while i < n:
+        digit = <unsigned char>p[i] - 48u
+        if digit > 9 or number > (0xFFFFFFFFFFFFFFFFULL - digit) / 10:
+            return False
+        number = number * 10 + digit
+        i += 1
+    if negative:
+        if number > 0x8000000000000000ULL:
+            return False
+        value[0] = <long long>(0 - number)
+    else:
+        if number > 0x7FFFFFFFFFFFFFFFULL:
+            return False
+        value[0] = <long long>number
+    return True
+
+
+cdef Py_ssize_t _listpack_entry(const char* p, Py_ssize_t n) noexcept nogil:
+    """The bytes that Redis' listpack spends on this element (its header, body, back length)."""
+    cdef long long v
+    cdef Py_ssize_t size
+    if 0 < n <= 20 and (p[0] == b'-' or b'0' <= p[0] <= b'9') and _as_integer(p, n, &v):
+        if 0 <= v <= 127:
+            return 2
+        if -4096 <= v <= 4095:
+            return 3
+        if -32768 <= v <= 32767:
+            return 4
+        if -8388608 <= v <= 8388607:
+            return 5
+        return 6 if -2147483648 <= v <= 2147483647 else 10
+    size = n + (1 if n < 64 else 2 if n < 4096 else 5)
+    if size <= 127:
+        return size + 1
+    if size < 16383:
+        return size + 2
+    if size < 2097151:
+        return size + 3
+    return size + (4 if size < 268435455 else 5)
+
+
+cdef inline Py_ssize_t _grown(Py_ssize_t need) noexcept nogil:
+    """The room to reserve for `need` bytes: half as much again, in whole malloc units."""
+    cdef Py_ssize_t fixed = MALLOC_HEADER + <Py_ssize_t>sizeof(Chunk)
+    cdef Py_ssize_t room = ((need + need // 2 + 16 + fixed + 15) & ~<Py_ssize_t>15) - fixed
+    if need > CHUNK_CAP:
+        return need
+    return room if room < CHUNK_CAP else CHUNK_CAP
+
+
+cdef class PackedList:
+    """An ordered list of byte strings in packed chunks; the contract is in packed_list.py."""
+
+    def __cinit__(self):
+        self._head = self._tail = self._hint = NULL
+        self._length = 0
+        self._listpack = LISTPACK_FRAME
+        self.nbytes = <Py_ssize_t>sizeof(void*) * 10
+
+    def __dealloc__(self):
+        cdef Chunk* chunk = self._head
+        cdef Chunk* after
+        while chunk != NULL:
+            after = chunk.next
+            free(chunk)
+            chunk = after
+
+    def __len__(self):
+        return self._length
+
+    # --- both ends ------------------------------------------------------------------------------
+
+    cpdef push_head(self, bytes element):
+        self.push_raw(PyBytes_AS_STRING(element), PyBytes_GET_SIZE(element), True)
+
+    cpdef push_tail(self, bytes element):
+        self.push_raw(PyBytes_AS_STRING(element), PyBytes_GET_SIZE(element), False)
+
+    cdef int push_raw(self, const char* p, Py_ssize_t n, bint front) except -1:
+        cdef Py_ssize_t size = _packed_size(n)
+        cdef Chunk* chunk
+        if front:
+            chunk = self._head
+            if chunk == NULL or chunk.head < size:
+                chunk = self._room_at_end(size, True)
+            chunk.head -= size
+            _pack(_data(chunk) + chunk.head, p, n)
+            self._hint = NULL
+        else:
+            chunk = self._tail
+            if chunk == NULL or chunk.cap - chunk.tail < size:
+                chunk = self._room_at_end(size, False)
+            _pack(_data(chunk) + chunk.tail, p, n)
+            chunk.tail += size
+        chunk.count += 1
+        self._length += 1
+        if self._listpack >= 0:
+            self._listpack += _listpack_entry(p, n)
+        return 0
+
+    cdef Chunk* _room_at_end(self, Py_ssize_t size, bint front) except NULL:
+        """The end chunk with `size` free bytes on its outer side; makes room or a new chunk."""
+        cdef Chunk* chunk = self._head if front else self._tail
+        cdef Chunk* fresh
+        cdef Py_ssize_t used, cap
+        if chunk != NULL:
+            used = _used(chunk)
+            if used + size <= chunk.cap and 2 * used <= chunk.cap:
+                # Sliding a half-empty chunk is paid for by the pushes that fill the other half.
+                cap = chunk.cap - used if front else 0
+                memmove(_data(chunk) + cap, _data(chunk) + chunk.head, used)
+                chunk.head = cap
+                chunk.tail = cap + used
+                return chunk
+            if used + size <= CHUNK_CAP and chunk.cap < CHUNK_CAP:
+                cap = _grown(used + size)
+                return self._resize(chunk, cap, cap - used if front else 0)
+            if chunk.cap - used > chunk.cap // 8:
+                self._resize(chunk, used, 0)
+        cap = size if size > CHUNK_CAP // 2 else CHUNK_CAP if chunk != NULL else _grown(size)
+        fresh = self._new_chunk(cap)
+        fresh.head = fresh.tail = cap if front else 0
+        self._link_after(fresh, NULL if front else self._tail)
+        return fresh
+
+    cpdef pop_head(self):
+        cdef Chunk* chunk = self._head
+        cdef Py_ssize_t n
+        cdef char* p
+        if chunk == NULL:
+            return None
+        p = _payload(_data(chunk) + chunk.head, &n)
+        element = PyBytes_FromStringAndSize(p, n)
+        chunk.head += _packed_size(n)
+        self._hint = NULL
+        self._popped(chunk, p, n)
+        return element
+
+    cpdef pop_tail(self):
+        cdef Chunk* chunk = self._tail
+        cdef Py_ssize_t n, size
+        cdef char* p
+        if chunk == NULL:
+            return None
+        size = _size_before(_data(chunk) + chunk.tail)
+        p = _payload(_data(chunk) + chunk.tail - size, &n)
+        element = PyBytes_FromStringAndSize(p, n)
+        chunk.tail -= size
+        self._popped(chunk, p, n)
+        return element
+
+    cdef int _popped(self, Chunk* chunk, const char* p, Py_ssize_t n) except -1:
+        """Account for one element that left an end; `p` is still readable."""
+        self._length -= 1
+        chunk.count -= 1
+        if self._listpack >= 0:
+            self._listpack -= _listpack_entry(p, n)
+        if chunk.count == 0:
+            self._unlink(chunk)
+        elif chunk.cap > SHRINK_ABOVE and _used(chunk) * 4 < chunk.cap:
+            self._shrink_if_sparse()
+        return 0
+
+    # --- by index -------------------------------------------------------------------------------
+
+    cpdef bytes get(self, Py_ssize_t i):
+        cdef Py_ssize_t offset, n
+        cdef Chunk* chunk
+        cdef char* p
+        if i < 0 or i >= self._length:
+            raise IndexError(i)
+        chunk = self._locate(i, &offset)
+        p = _payload(_data(chunk) + offset, &n)
+        return PyBytes_FromStringAndSize(p, n)
+
+    cpdef set(self, Py_ssize_t i, bytes element):
+        cdef const char* fresh = PyBytes_AS_STRING(element)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(element)
+        cdef Py_ssize_t offset, n
+        cdef Chunk* chunk
+        cdef char* p
+        if i < 0 or i >= self._length:
+            raise IndexError(i)
+        chunk = self._locate(i, &offset)
+        p = _payload(_data(chunk) + offset, &n)
+        if n == size:
+            if self._listpack >= 0:
+                self._listpack += _listpack_entry(fresh, size) - _listpack_entry(p, n)
+            memcpy(p, fresh, n)
+            return
+        # The new element goes in first: should memory run out, nothing has changed.
+        self.insert(i, element)
+        if self._listpack >= 0:
+            n = self._listpack
+            chunk = self._locate(i + 1, &offset)
+            p = _payload(_data(chunk) + offset, &size)
+            n -= _listpack_entry(p, size)
+        else:
+            n = -1
+        self.remove_range(i + 1, 1)
+        self._listpack = n
+
+    cpdef insert(self, Py_ssize_t i, bytes element):
+        cdef const char* p = PyBytes_AS_STRING(element)
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(element)
+        cdef Py_ssize_t offset
+        cdef Chunk* chunk
+        if i < 0 or i > self._length:
+            raise IndexError(i)
+        if i == 0:
+            self.push_raw(p, n, True)
+        elif i == self._length:
+            self.push_raw(p, n, False)
+        else:
+            chunk = self._locate(i, &offset)
+            self._place(chunk, offset, p, n)
+            self._length += 1
+            self._hint = NULL
+            if self._listpack >= 0:
+                self._listpack += _listpack_entry(p, n)
+
+    cdef int _place(self, Chunk* chunk, Py_ssize_t offset, const char* p,
+                    Py_ssize_t n) except -1:
+        """Open a gap before `offset` (an element's start, or the end) and pack the element in."""
+        cdef Py_ssize_t size = _packed_size(n)
+        cdef Py_ssize_t before, cap
+        cdef Chunk* fresh
+        cdef char* data
+        while _used(chunk) + size > CHUNK_CAP:
+            if offset == chunk.head and chunk.prev != NULL \
+                    and _used(chunk.prev) + size <= CHUNK_CAP:
+                chunk = chunk.prev
+                offset = chunk.tail
+            elif offset == chunk.head or offset == chunk.tail:
+                cap = size if size > CHUNK_CAP // 2 else _grown(size)
+                fresh = self._new_chunk(cap)
+                self._link_after(fresh, chunk.prev if offset == chunk.head else chunk)
+                chunk = fresh
+                offset = 0
+                break
+            else:
+                before = offset - chunk.head
+                fresh = self._split(chunk, offset if size > CHUNK_CAP // 2 else -1)
+                if before > _used(chunk):
+                    offset = fresh.head + before - _used(chunk)
+                    chunk = fresh
+                else:
+                    offset = chunk.head + before
+        before = offset - chunk.head
+        if _used(chunk) + size > chunk.cap:
+            chunk = self._resize(chunk, _grown(_used(chunk) + size), 0)
+        elif chunk.cap - chunk.tail < size and chunk.head < size:
+            memmove(_data(chunk), _data(chunk) + chunk.head, _used(chunk))
+            chunk.tail -= chunk.head
+            chunk.head = 0
+        offset = chunk.head + before
+        data = _data(chunk)
+        if chunk.cap - chunk.tail >= size and (chunk.head < size
+                                               or 2 * before >= _used(chunk)):
+            memmove(data + offset + size, data + offset, chunk.tail - offset)
+            chunk.tail += size
+        else:
+            memmove(data + chunk.head - size, data + chunk.head, before)
+            chunk.head -= size
+            offset -= size
+        _pack(data + offset, p, n)
+        chunk.count += 1
+        return 0
+
+    cpdef remove_range(self, Py_ssize_t start, Py_ssize_t count):
+        cdef Py_ssize_t first, end, n, taken
+        cdef Chunk* chunk
+        cdef Chunk* after
+        cdef char* data
+        if start < 0 or start >= self._length or count <= 0:
+            return
+        count = min(count, self._length - start)
+        chunk = self._locate(start, &first)
+        while count > 0:
+            after = chunk.next
+            if first == chunk.head and count >= chunk.count:
+                taken = chunk.count
+                self._unlink(chunk)
+                if after != NULL:
+                    first = after.head
+            else:
+                data = _data(chunk)
+                end = first
+                taken = 0
+                while taken < count and end < chunk.tail:
+                    _payload(data + end, &n)
+                    end += _packed_size(n)
+                    taken += 1
+                if first == chunk.head:
+                    chunk.head = end
+                else:
+                    memmove(data + first, data + end, chunk.tail - end)
+                    chunk.tail -= end - first
+                chunk.count -= taken
+                if after != NULL:
+                    first = after.head
+            count -= taken
+            self._length -= taken
+            if count > 0:
+                chunk = after
+        self._hint = NULL
+        self._listpack = -1 if self._length else LISTPACK_FRAME
+        if self._length == 0:
+            return
+        if start >= self._length:
+            start = self._length - 1
+        chunk = self._seek(start, &first)
+        if chunk.prev == NULL or not self._merge(chunk.prev, chunk):
+            if chunk.next != NULL:
+                self._merge(chunk, chunk.next)
+        self._shrink_if_sparse()
+
+    cpdef Py_ssize_t remove_equal(self, bytes element, Py_ssize_t count) except -1:
+        cdef const char* p = PyBytes_AS_STRING(element)
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(element)
+        cdef bint backwards = count < 0
+        cdef Py_ssize_t most = -count if backwards else count
+        cdef Py_ssize_t removed = 0, dropped
+        cdef Chunk* chunk = self._tail if backwards else self._head
+        cdef Chunk* after
+        if count == 0 or most > self._length:
+            most = self._length
+        while chunk != NULL and removed < most:
+            after = chunk.prev if backwards else chunk.next
+            dropped = self._drop_equal(chunk, p, n, most - removed, backwards)
+            if dropped:
+                removed += dropped
+                self._length -= dropped
+                self._hint = NULL
+                if chunk.count == 0:
+                    self._unlink(chunk)
+                elif backwards and chunk.next != NULL:
+                    self._merge(chunk, chunk.next)
+                elif not backwards and chunk.prev != NULL:
+                    self._merge(chunk.prev, chunk)
+            chunk = after
+        if self._listpack >= 0:
+            self._listpack -= removed * _listpack_entry(p, n)
+        if removed and self._length:
+            self._shrink_if_sparse()
+        return removed
+
+    cdef Py_ssize_t _drop_equal(self, Chunk* chunk, const char* p, Py_ssize_t n,
+                                Py_ssize_t most, bint backwards) noexcept:
+        """Close up the chunk over at most `most` elements equal to p; returns how many."""
+        cdef char* data = _data(chunk)
+        cdef Py_ssize_t read = chunk.tail if backwards else chunk.head
+        cdef Py_ssize_t write = read
+        cdef Py_ssize_t dropped = 0, size, length
+        cdef char* q
+        while (read > chunk.head if backwards else read < chunk.tail) and dropped < most:
+            if backwards:
+                size = _size_before(data + read)
+                read -= size
+                q = _payload(data + read, &length)
+            else:
+                q = _payload(data + read, &length)
+                size = _packed_size(length)
+            if length == n and _equals(q, p, n):
+                dropped += 1
+                if not backwards:
+                    read += size
+                continue
+            if backwards:
+                write -= size
+                if write != read:
+                    memmove(data + write, data + read, size)
+            else:
+                if write != read:
+                    memmove(data + write, data + read, size)
+                write += size
+                read += size
+        if dropped:
+            if backwards:
+                size = read - chunk.head
+                memmove(data + write - size, data + chunk.head, size)
+                chunk.head = write - size
+            else:
+                memmove(data + write, data + read, chunk.tail - read)
+                chunk.tail = write + chunk.tail - read
+            chunk.count -= dropped
+        return dropped
+
+    # --- reading --------------------------------------------------------------------------------
+
+    cpdef write_range(self, ReplyWriter reply, Py_ssize_t start, Py_ssize_t count,
+                      bint reverse=False):
+        cdef Py_ssize_t offset, n
+        cdef Chunk* chunk
+        cdef char* data
+        cdef char* p
+        if count <= 0 or start < 0 or start >= self._length:
+            return
+        chunk = self._locate(start, &offset)
+        data = _data(chunk)
+        if not reverse:
+            count = min(count, self._length - start)
+            while True:
+                p = _payload(data + offset, &n)
+                reply.bulk_raw(p, n)
+                count -= 1
+                if count == 0:
+                    return
+                offset += _packed_size(n)
+                if offset == chunk.tail:
+                    chunk = chunk.next
+                    offset = chunk.head
+                    data = _data(chunk)
+        count = min(count, start + 1)
+        while True:
+            p = _payload(data + offset, &n)
+            reply.bulk_raw(p, n)
+            count -= 1
+            if count == 0:
+                return
+            if offset == chunk.head:
+                chunk = chunk.prev
+                offset = chunk.tail
+                data = _data(chunk)
+            offset -= _size_before(data + offset)
+
+    cpdef list slice(self, Py_ssize_t start, Py_ssize_t count, bint reverse=False):
+        cdef Py_ssize_t offset, n
+        cdef Chunk* chunk
+        cdef char* p
+        cdef list out = []
+        if count <= 0 or start < 0 or start >= self._length:
+            return out
+        count = min(count, start + 1 if reverse else self._length - start)
+        chunk = self._locate(start, &offset)
+        while True:
+            p = _payload(_data(chunk) + offset, &n)
+            out.append(PyBytes_FromStringAndSize(p, n))
+            count -= 1
+            if count == 0:
+                return out
+            if reverse:
+                if offset == chunk.head:
+                    chunk = chunk.prev
+                    offset = chunk.tail
+                offset -= _size_before(_data(chunk) + offset)
+            else:
+                offset += _packed_size(n)
+                if offset == chunk.tail:
+                    chunk = chunk.next
+                    offset = chunk.head
+
+    def iter_from(self, Py_ssize_t i):
+        # By batches of copies, so that a list that changes meanwhile cannot leave us a pointer.
+        while i < self._length:
+            batch = self.slice(i, SLICE_BATCH)
+            yield from batch
+            i += SLICE_BATCH
+
+    def __iter__(self):
+        return self.iter_from(0)
+
+    cpdef Py_ssize_t find(self, bytes element, Py_ssize_t start, Py_ssize_t step):
+        cdef list found
+        if start < 0 or start >= self._length:
+            return -1
+        found = self._matches(element, start, step < 0, 1, 1, self._length)
+        return found[0] if found else -1
+
+    cpdef list find_all(self, bytes element, Py_ssize_t rank, Py_ssize_t count,
+                        Py_ssize_t compared_max):
+        if self._length == 0:
+            return []
+        if rank > 0:
+            return self._matches(element, 0, False, rank, count, compared_max)
+        return self._matches(element, self._length - 1, True, -rank, count, compared_max)
+
+    cdef list _matches(self, bytes element, Py_ssize_t i, bint backwards, Py_ssize_t rank,
+                       Py_ssize_t count, Py_ssize_t compared_max):
+        cdef const char* p = PyBytes_AS_STRING(element)
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(element)
+        cdef Py_ssize_t left = i + 1 if backwards else self._length - i
+        cdef Py_ssize_t offset, length
+        cdef list out = []
+        cdef Chunk* chunk = self._locate(i, &offset)
+        cdef char* q
+        if 0 < compared_max < left:
+            left = compared_max
+        while True:
+            q = _payload(_data(chunk) + offset, &length)
+            if length == n and _equals(q, p, n):
+                if rank > 1:
+                    rank -= 1
+                else:
+                    out.append(i)
+                    if count and len(out) >= count:
+                        return out
+            left -= 1
+            if left == 0:
+                return out
+            if backwards:
+                i -= 1
+                if offset == chunk.head:
+                    chunk = chunk.prev
+                    offset = chunk.tail
+                offset -= _size_before(_data(chunk) + offset)
+            else:
+                i += 1
+                offset += _packed_size(length)
+                if offset == chunk.tail:
+                    chunk = chunk.next
+                    offset = chunk.head
+
+    cpdef Py_ssize_t listpack_bytes(self):
+        cdef Py_ssize_t total = LISTPACK_FRAME, offset, n
+        cdef Chunk* chunk = self._head
+        cdef char* p
+        if self._listpack >= 0:
+            return self._listpack
+        while chunk != NULL:
+            offset = chunk.head
+            while offset < chunk.tail:
+                p = _payload(_data(chunk) + offset, &n)
+                total += _listpack_entry(p, n)
+                offset += _packed_size(n)
+            chunk = chunk.next
+        self._listpack = total
+        return total
+
+    cpdef forget_listpack_bytes(self):
+        self._listpack = -1
+
+    # --- whole ----------------------------------------------------------------------------------
+
+    cpdef Py_ssize_t clear_slice(self, Py_ssize_t chunks_max):
+        self._hint = NULL
+        while chunks_max > 0 and self._head != NULL:
+            self._length -= self._head.count
+            self._unlink(self._head)
+            chunks_max -= 1
+        self._listpack = -1 if self._length else LISTPACK_FRAME
+        return self._length
+
+    cpdef PackedList copy(self):
+        cdef type cls = type(self)
+        cdef PackedList other = cls.__new__(cls)
+        cdef Chunk* chunk = self._head
+        cdef Chunk* twin
+        while chunk != NULL:
+            twin = other._new_chunk(_used(chunk))
+            twin.tail = twin.cap
+            twin.count = chunk.count
+            memcpy(_data(twin), _data(chunk) + chunk.head, twin.tail)
+            other._link_after(twin, other._tail)
+            other._length += twin.count
+            chunk = chunk.next
+        other._listpack = self._listpack
+        return other
+
+    def check(self):
+        """Walk everything, both ways, and assert the invariants of the module essay."""
+        cdef Chunk* chunk = self._head
+        cdef Chunk* before = NULL
+        cdef Py_ssize_t offset, n, count, packed = LISTPACK_FRAME, total = 0
+        cdef Py_ssize_t nbytes = <Py_ssize_t>sizeof(void*) * 10
+        cdef char* p
+        cdef bint hint_found = self._hint == NULL
+        while chunk != NULL:
+            assert chunk.prev == before, "backward link"
+            assert 0 <= chunk.head < chunk.tail <= chunk.cap, "chunk bounds"
+            assert chunk.cap <= CHUNK_CAP or chunk.count == 1, "an overlong chunk is shared"
+            if chunk == self._hint:
+                hint_found = self._hint_first == total
+            offset = chunk.head
+            count = 0
+            while offset < chunk.tail:
+                p = _payload(_data(chunk) + offset, &n)
+                packed += _listpack_entry(p, n)
+                offset += _packed_size(n)
+                assert _size_before(_data(chunk) + offset) == _packed_size(n), "tags differ"
+                count += 1
+            assert offset == chunk.tail and count == chunk.count, "chunk count"
+            total += count
+            nbytes += _footprint(chunk.cap)
+            before = chunk
+            chunk = chunk.next
+        assert before == self._tail and total == self._length, "length"
+        assert nbytes == self.nbytes, "nbytes"
+        assert self._listpack in (-1, packed), "listpack bytes"
+        assert hint_found, "hint"
+
+    # --- chunks ---------------------------------------------------------------------------------
+
+    cdef Chunk* _new_chunk(self, Py_ssize_t cap) except NULL:
+        cdef Chunk* chunk = <Chunk*>malloc(sizeof(Chunk) + cap)
+        if chunk == NULL:
+            raise MemoryError
+        chunk.prev = chunk.next = NULL
+        chunk.cap = cap
+        chunk.head = chunk.tail = chunk.count = 0
+        self.nbytes += _footprint(cap)
+        return chunk
+
+    cdef void _link_after(self, Chunk* chunk, Chunk* before) noexcept:
+        """Link a new chunk behind `before` (NULL: in front of all)."""
+        self._hint = NULL
+        chunk.prev = before
+        chunk.next = self._head if before == NULL else before.next
+        if before == NULL:
+            self._head = chunk
+        else:
+            before.next = chunk
+        if chunk.next == NULL:
+            self._tail = chunk
+        else:
+            chunk.next.prev = chunk
+
+    cdef void _unlink(self, Chunk* chunk) noexcept:
+        self._hint = NULL
+        if chunk.prev == NULL:
+            self._head = chunk.next
+        else:
+            chunk.prev.next = chunk.next
+        if chunk.next == NULL:
+            self._tail = chunk.prev
+        else:
+            chunk.next.prev = chunk.prev
+        self.nbytes -= _footprint(chunk.cap)
+        free(chunk)
+
+    cdef Chunk* _resize(self, Chunk* chunk, Py_ssize_t cap, Py_ssize_t head) except NULL:
+        """Replace a chunk by one of `cap` bytes with the used bytes beginning at `head`."""
+        cdef Chunk* fresh = self._new_chunk(cap)
+        memcpy(_data(fresh) + head, _data(chunk) + chunk.head, _used(chunk))
+        fresh.head = head
+        fresh.tail = head + _used(chunk)
+        fresh.count = chunk.count
+        self._link_after(fresh, chunk)
+        self._unlink(chunk)
+        return fresh
+
+    cdef Chunk* _split(self, Chunk* chunk, Py_ssize_t offset) except NULL:
+        """Move what lies from `offset` on (-1: about the second half) to a new next chunk."""
+        cdef Py_ssize_t kept = 0, n, last
+        cdef Py_ssize_t middle = offset if offset >= 0 else chunk.head + _used(chunk) // 2
+        cdef Chunk* fresh
+        cdef Py_ssize_t at = chunk.head
+        last = chunk.tail - _size_before(_data(chunk) + chunk.tail)
+        while at < middle and at < last:
+            _payload(_data(chunk) + at, &n)
+            at += _packed_size(n)
+            kept += 1
+        fresh = self._new_chunk(_grown(chunk.tail - at))
+        fresh.tail = chunk.tail - at
+        fresh.count = chunk.count - kept
+        memcpy(_data(fresh), _data(chunk) + at, fresh.tail)
+        chunk.tail = at
+        chunk.count = kept
+        self._link_after(fresh, chunk)
+        return fresh
+
+    cdef int _shrink_if_sparse(self) except -1:
+        """Give back the room of a list that has become short; nothing is lost if that fails."""
+        cdef Chunk* chunk = self._head
+        if chunk == self._tail and chunk.cap > SHRINK_ABOVE and _used(chunk) * 4 < chunk.cap:
+            try:
+                self._resize(chunk, _grown(_used(chunk)), 0)
+            except MemoryError:
+                return 0
+        return 1
+
+    cdef int _merge(self, Chunk* left, Chunk* right) except -1:
+        """Join two neighbours that together fill less than half a chunk; returns whether."""
+        cdef Py_ssize_t both = _used(left) + _used(right)
+        if both > CHUNK_CAP // 2:
+            return 0
+        if left.cap - left.tail < _used(right):
+            try:
+                left = self._resize(left, _grown(both), 0)
+            except MemoryError:
+                return 0    # nothing is lost but compactness
+        memcpy(_data(left) + left.tail, _data(right) + right.head, _used(right))
+        left.tail += _used(right)
+        left.count += right.count
+        self._unlink(right)
+        return 1
+
+    cdef Chunk* _seek(self, Py_ssize_t i, Py_ssize_t* first) except NULL:
+        """The chunk that holds element i, walked to from the nearest known place."""
+        cdef Chunk* chunk = self._head
+        cdef Py_ssize_t base = 0
+        cdef Py_ssize_t away = i
+        if self._length - i < away:
+            chunk = self._tail
+            base = self._length - chunk.count
+            away = self._length - i
+        if self._hint != NULL and -away < i - self._hint_first < away:
+            chunk = self._hint
+            base = self._hint_first
+        while i < base:
+            chunk = chunk.prev
+            base -= chunk.count
+        while i >= base + chunk.count:
+            base += chunk.count
+            chunk = chunk.next
+        self._hint = chunk
+        self._hint_first = base
+        first[0] = base
+        return chunk
+
+    cdef Chunk* _locate(self, Py_ssize_t i, Py_ssize_t* offset) except NULL:
+        """The chunk of element i and the element's offset in it; i is in range."""
+        cdef Py_ssize_t first, n, at
+        cdef Chunk* chunk = self._seek(i, &first)
+        cdef char* data = _data(chunk)
+        if 2 * (i - first) <= chunk.count:
+            at = chunk.head
+            while first < i:
+                _payload(data + at, &n)
+                at += _packed_size(n)
+                first += 1
+        else:
+            at = chunk.tail
+            first += chunk.count
+            while first > i:
+                at -= _size_before(data + at)
+                first -= 1
+        offset[0] = at
+        return chunk
+
+
+cdef inline Py_ssize_t _footprint(Py_ssize_t cap) noexcept nogil:
+    """The heap bytes of a chunk with this capacity, in malloc's own units."""
+    return (cap + <Py_ssize_t>sizeof(Chunk) + MALLOC_HEADER + 15) & ~<Py_ssize_t>15
