@@ -56,6 +56,9 @@ class BuildExtensions(build_ext):
     """build_ext that leaves a stamp beside what it built, and no extension that has no source."""
 
     def run(self) -> None:
+        if FORCE and self.inplace:
+            # If this build breaks off, the next must not take the old remainder for its own.
+            (PACKAGE / build.STAMP_NAME).write_text("unfinished\n", encoding="utf-8")
         super().run()
         if not self.extensions:
             return

@@ -94,8 +94,10 @@ def built_settings(package: Path) -> str | None:
 
 
 def changed_files(package: Path) -> list[Path]:
-    """Sources whose content is not what was built; all of them if nothing was."""
-    _, built = _read_stamp(package)
+    """Sources whose content is not what was built last; none if nothing ever was."""
+    settings, built = _read_stamp(package)
+    if settings is None:
+        return []
     hashes = source_hashes(package)
     return [package / name for name, value in hashes.items() if built.get(name) != value]
 
