@@ -1,0 +1,348 @@
+"""The commands for people: up, down, status, version; and the roles' entries in the help.
+
+Every failure a user can meet is one clear sentence on standard error and an exit status: 2 for a
+command line that cannot be done, 1 for a world that does not allow it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import trio
+import typer
+from rich.console import Console
+
+from isthmus import __version__
+from isthmus.cli import inquiry, local, plan, process, screen, supervise
+from isthmus.cli.plan import Options
+
+DOWN_SECONDS_MAX = 30.0
+DETACHED_SECONDS_MAX = supervise.READY_SECONDS_MAX + 10.0
+
+app = typer.Typer(
+    name="isthmus",
+    help="A self-hosted, Redis-compatible, clustered in-memory store.",
+    epilog="Start here: [bold]isthmus up[/bold], then redis-cli -p 10000. "
+    "One node alone: [bold]isthmus node --standalone --port 6379[/bold].",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def data_dir_default() -> Path:
+    """Where a cluster lives unless told otherwise."""
+    return local.default_data_dir(os.environ)
+
+
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        default_factory=data_dir_default,
+        show_default="$ISTHMUS_DATA_DIR, or ~/.local/share/isthmus/local",
+        help="Directory of the cluster: its state, its logs, what its processes keep.",
+    ),
+]
+
+
+def fail(text: str, status: int = 1) -> typer.Exit:
+    """Say why it cannot be done; to be raised."""
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"isthmus: {text}", style="red", markup=False, highlight=False)
+    return typer.Exit(status)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  isthmus up\n\n"
+    "  isthmus up --shards 6 --zones a,b,c --proxies 2\n\n"
+    "  isthmus up --port 11000 --node-port 9500 --coordinator-port 10400 --data-dir /tmp/second\n\n"
+    "  isthmus up --detach; isthmus status; isthmus down"
+)
+def up(
+    data_dir: DataDir,
+    shards: Annotated[int, typer.Option(metavar="N", help="Shards: one primary node each.")] = 3,
+    replicas: Annotated[
+        int, typer.Option(metavar="N", help="Replicas per shard (a later release; now 0).")
+    ] = 0,
+    zones: Annotated[
+        str, typer.Option(metavar="A,B", help="Zones that nodes are spread over, in turn.")
+    ] = "a,b,c",
+    port: Annotated[
+        int, typer.Option(metavar="P", help="The proxy's port: what clients connect to.")
+    ] = 10000,
+    proxies: Annotated[
+        int, typer.Option(metavar="N", help="Proxies, on ports from --port up.")
+    ] = 1,
+    node_port: Annotated[
+        int, typer.Option(metavar="P", help="The first node's port; the others follow it.")
+    ] = 8500,
+    coordinator_port: Annotated[
+        int, typer.Option(metavar="P", help="The coordinator's port.")
+    ] = 9400,
+    region: Annotated[str, typer.Option(metavar="NAME", help="This region's name.")] = "local",
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return once it serves; isthmus down stops it.")
+    ] = False,
+) -> None:
+    """Start a cluster on this machine: a coordinator, nodes and proxies.
+
+    Runs in the foreground, starts again what fails, and stops everything on Ctrl-C.
+    """
+    options = Options(
+        shards=shards,
+        replicas=replicas,
+        zones=tuple(zone.strip() for zone in zones.split(",")),
+        port=port,
+        node_port=node_port,
+        coordinator_port=coordinator_port,
+        proxies=proxies,
+        region=region,
+        data_dir=data_dir.expanduser().absolute(),
+    )
+    try:
+        specs = plan.make(options)
+    except plan.BadPlan as error:
+        raise fail(str(error), 2) from error
+    try:
+        with local.locked(options.data_dir):
+            _check_directory(options)
+            _check_ports(specs)
+            if not detach:
+                _serve(options, specs)
+    except local.InUse as error:
+        raise fail(_in_use(options.data_dir)) from error
+    except OSError as error:
+        raise fail(f"cannot use {options.data_dir}: {error.strerror}") from error
+    if detach:
+        _detach(options)
+
+
+def _serve(options: Options, specs: list[plan.Spec]) -> None:
+    watcher = screen.Screen(options)
+    try:
+        trio.run(supervise.Supervisor(options, specs, watcher).run)
+    except supervise.NotStarted as error:
+        raise fail(str(error)) from error
+    finally:
+        watcher.done()
+
+
+def _check_directory(options: Options) -> None:
+    """Refuse a directory whose cluster has another shape, or that still runs without a parent."""
+    found = _load(options.data_dir)
+    survivors = found.running() if found else []
+    if survivors:
+        pids = ", ".join(str(noted.pid) for noted in survivors)
+        raise fail(
+            f"an earlier cluster in {options.data_dir} left processes behind ({pids}); "
+            f"isthmus down --data-dir {options.data_dir} ends them"
+        )
+    kept = local.shards_kept(options.data_dir)
+    if kept and kept != options.shards:
+        raise fail(
+            f"{options.data_dir} holds a cluster of {kept} shards, and their number cannot be "
+            f"changed yet: use --shards {kept}, another --data-dir, or delete that directory",
+            2,
+        )
+
+
+def _check_ports(specs: list[plan.Spec]) -> None:
+    for spec in specs:
+        trouble = process.port_in_use(plan.HOST, spec.port)
+        if trouble:
+            raise fail(
+                f"port {spec.port}, wanted for {spec.name}, {trouble}; "
+                f"stop that, or choose another with {spec.option}"
+            )
+
+
+def _in_use(data_dir: Path) -> str:
+    found = _load(data_dir)
+    who = f" (process {found.supervisor.pid})" if found else ""
+    return (
+        f"a cluster already runs in {data_dir}{who}: isthmus down --data-dir {data_dir} stops it, "
+        "another --data-dir makes a second one"
+    )
+
+
+def _load(data_dir: Path) -> local.Cluster | None:
+    try:
+        return local.load(data_dir)
+    except ValueError as error:
+        raise fail(f"{error}; delete it once you are sure that nothing runs there") from error
+
+
+def _detach(options: Options) -> None:
+    """Run ``isthmus up`` without ``--detach`` in a session of its own; return when it serves."""
+    logs = options.data_dir / "logs"
+    logs.mkdir(exist_ok=True)
+    log = logs / "up.log"
+    log.write_bytes(b"")
+    child = process.start_detached(
+        [
+            *("up", "--data-dir", str(options.data_dir), "--shards", str(options.shards)),
+            *("--zones", ",".join(options.zones), "--proxies", str(options.proxies)),
+            *("--port", str(options.port), "--node-port", str(options.node_port)),
+            *("--coordinator-port", str(options.coordinator_port), "--region", options.region),
+        ],
+        log,
+    )
+    watcher = screen.Screen(options)
+    try:
+        status = _await_detached(options, child, log, watcher)
+    except KeyboardInterrupt:
+        watcher.done()
+        child.send_signal(signal.SIGTERM)
+        child.wait()
+        raise
+    watcher.done()
+    watcher.out.print(screen.table(status))
+    screen.welcome(watcher.out, options, foreground=False)
+
+
+def _await_detached(
+    options: Options, child: subprocess.Popen[bytes], log: Path, watcher: screen.Screen
+) -> dict[str, object]:
+    deadline = time.monotonic() + DETACHED_SECONDS_MAX
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            watcher.done()
+            for line in process.last_lines(log, 20):
+                watcher.err.print(line, markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(child.returncode if child.returncode > 0 else 1)
+        found = _load(options.data_dir)
+        if found and found.ready and found.supervisor.pid == child.pid:
+            return trio.run(inquiry.status, found.coordinator)
+        watcher.progress("starting in the background")
+        time.sleep(supervise.POLL_SECONDS)
+    child.terminate()
+    raise fail(f"the cluster was not ready in time; see {log}")
+
+
+@app.command(epilog="Examples:\n\n  isthmus down\n\n  isthmus down --data-dir /tmp/second")
+def down(data_dir: DataDir) -> None:
+    """Stop the cluster that [bold]isthmus up[/bold] started in DIR."""
+    data_dir = data_dir.expanduser().absolute()
+    found = _load(data_dir)
+    running = found.running() if found else []
+    if found is None or not running:
+        if found:
+            local.remove(data_dir)
+        raise fail(f"no cluster runs in {data_dir}")
+    # The supervisor ends its children; should it be gone, they are ended one by one.
+    first = running[:1] if running[0].role == "supervisor" else running
+    _end(first, signal.SIGTERM, DOWN_SECONDS_MAX)
+    left = found.running()
+    _end(left, signal.SIGTERM, supervise.STOP_SECONDS_MAX)
+    _end(found.running(), signal.SIGKILL, supervise.STOP_SECONDS_MAX)
+    left = found.running()
+    if left:
+        raise fail("still running: " + ", ".join(f"{n.name} (pid {n.pid})" for n in left))
+    local.remove(data_dir)
+    Console().print(
+        f"stopped {len(found.processes)} processes of the cluster in {data_dir}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _end(whom: list[local.Noted], number: signal.Signals, seconds: float) -> None:
+    for noted in whom:
+        process.signal_ours(noted.pid, noted.started, number)
+
+    async def gone() -> None:
+        with trio.move_on_after(seconds):
+            for noted in whom:
+                while process.is_ours(noted.pid, noted.started):
+                    await process.ended(noted.pid)
+                    await trio.sleep(0.01)
+
+    trio.run(gone)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  isthmus status\n\n"
+    "  isthmus status --json | python3 -m json.tool\n\n"
+    "  isthmus status --coordinator 127.0.0.1:9400"
+)
+def status(
+    data_dir: DataDir,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ask this one, instead of the one DIR names."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Everything known, for programs.")
+    ] = False,
+) -> None:
+    """Show every process of a cluster: role, pid, zone, shard, slots, addresses."""
+    if coordinator is None:
+        directory = data_dir.expanduser().absolute()
+        found = _load(directory)
+        if found is None or not found.running():
+            raise fail(
+                f"no cluster runs in {directory}: start one with isthmus up, "
+                "or name its --data-dir or its --coordinator"
+            )
+        coordinator = found.coordinator
+    try:
+        answer = trio.run(inquiry.status, coordinator)
+    except inquiry.Unanswered as error:
+        raise fail(str(error)) from error
+    if as_json:
+        json.dump(answer, sys.stdout, indent=1)
+        sys.stdout.write("\n")
+        return
+    console = Console()
+    console.print(screen.table(answer))
+    console.print(
+        f"\nregion {answer.get('region')}, epoch {answer.get('epoch')}, "
+        f"cluster {answer.get('state')}",
+        markup=False,
+        highlight=False,
+    )
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"isthmus {__version__}")
+
+
+def _role(name: str, text: str) -> None:
+    """A role's line in the help; the entry hands its arguments over before typer sees them."""
+
+    @app.command(name, help=text, rich_help_panel="Servers", add_help_option=False)
+    def run_role() -> None:
+        from isthmus.cli.main import main
+
+        raise typer.Exit(main([name, *sys.argv[2:]]))
+
+
+_role("node", "Run one node: --standalone, or as a member of a cluster.")
+_role("proxy", "Run one proxy: a single endpoint before a cluster.")
+_role("coordinator", "Run the coordinator of one region.")
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command for people; returns the exit status."""
+    if arguments == ["--version"]:
+        arguments = ["version"]
+    try:
+        app(args=arguments, prog_name="isthmus")
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
+    return 0

@@ -1,0 +1,161 @@
+"""Which processes a local cluster is made of, and the command line of each (pure).
+
+Everything listens on 127.0.0.1. Nodes take neighbouring ports from ``node_port`` and zones in turn;
+proxies take neighbouring ports from ``port``. Ports that nobody has to know beforehand (data link,
+metrics) are 0: the process picks one and tells the coordinator, and ``isthmus status`` shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+SHARDS_MAX = 256
+PROXIES_MAX = 64
+
+
+class BadPlan(ValueError):
+    """The options cannot make a cluster; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for."""
+
+    shards: int
+    replicas: int
+    zones: tuple[str, ...]
+    port: int
+    node_port: int
+    coordinator_port: int
+    proxies: int
+    region: str
+    data_dir: Path
+
+    @property
+    def coordinator(self) -> str:
+        """The coordinator's address."""
+        return f"{HOST}:{self.coordinator_port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One process to run: ``arguments`` follow the program's name; ``option`` sets its port."""
+
+    name: str
+    role: str
+    port: int
+    option: str
+    arguments: tuple[str, ...]
+
+
+def make(options: Options) -> list[Spec]:
+    """The processes in the order they are started: coordinator, nodes, proxies."""
+    _check(options)
+    data = options.data_dir
+    specs = [
+        Spec(
+            "coordinator",
+            "coordinator",
+            options.coordinator_port,
+            "--coordinator-port",
+            (
+                *("coordinator", "--port", str(options.coordinator_port)),
+                *("--shards", str(options.shards), "--region", options.region),
+                *("--metrics-port", "0", "--data-dir", str(data / "coordinator")),
+            ),
+        )
+    ]
+    for i in range(options.shards):
+        port = options.node_port + i
+        node = (
+            *("node", "--coordinator", options.coordinator, "--port", str(port)),
+            *("--link-port", "0", "--metrics-port", "0", "--zone", _zone(options, i)),
+            *("--region", options.region, "--data-dir", str(data / f"node-{i}")),
+        )
+        specs.append(Spec(f"node-{i}", "node", port, "--node-port", node))
+    for i in range(options.proxies):
+        port = options.port + i
+        proxy = (
+            *("proxy", "--coordinator", options.coordinator, "--port", str(port)),
+            *("--metrics-port", "0", "--zone", _zone(options, i), "--region", options.region),
+        )
+        specs.append(Spec(f"proxy-{i}", "proxy", port, "--port", proxy))
+    return specs
+
+
+def _zone(options: Options, i: int) -> str:
+    return options.zones[i % len(options.zones)]
+
+
+def _check(options: Options) -> None:
+    if options.replicas:
+        raise BadPlan(
+            "replicas come with a later release: this one runs one primary per shard "
+            "(leave --replicas out, or give 0)"
+        )
+    for name, value, most in (
+        ("--shards", options.shards, SHARDS_MAX),
+        ("--proxies", options.proxies, PROXIES_MAX),
+    ):
+        if not 1 <= value <= most:
+            raise BadPlan(f"{name} must be from 1 to {most}, not {value}")
+    if not all(zone.isascii() and zone.isprintable() and " " not in zone for zone in options.zones):
+        raise BadPlan("--zones is a list of names without spaces, such as a,b,c")
+    taken: dict[int, str] = {}
+    for option, first, count in (
+        ("--coordinator-port", options.coordinator_port, 1),
+        ("--node-port", options.node_port, options.shards),
+        ("--port", options.port, options.proxies),
+    ):
+        if not 1 <= first <= 65536 - count:
+            raise BadPlan(f"{option} {first} leaves no room for {count} port(s) below 65536")
+        for port in range(first, first + count):
+            if port in taken:
+                raise BadPlan(f"{option} and {taken[port]} both want port {port}")
+            taken[port] = option
+
+
+def ready(status: Mapping[str, object], shards: int, proxies: int) -> tuple[bool, str]:
+    """Whether a coordinator's status shows a whole cluster, and how far it has come.
+
+    Whole means that all 16384 slots belong to live primaries and that every node and proxy holds
+    the present topology; until then a client could still be told CLUSTERDOWN.
+    """
+    epoch = status.get("epoch", 0)
+    nodes = slots = ours = 0
+    for process in processes(status):
+        if process.get("state") != "up":
+            continue
+        if process.get("role") == "proxy":
+            ours += process.get("topology_epoch") == epoch
+        elif process.get("role") == "primary":
+            nodes += 1
+            if process.get("topology_epoch") == epoch:
+                slots += slot_count(process)
+        elif process.get("role") in ("spare", "replica"):
+            nodes += 1
+    text = (
+        f"{min(nodes, shards)} of {shards} nodes, {slots:,} of 16,384 slots, "
+        f"{min(ours, proxies)} of {proxies} proxies"
+    )
+    return slots == 16384 and ours >= proxies, text
+
+
+def processes(status: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """The lines of a status."""
+    found = status.get("processes")
+    return [p for p in found if isinstance(p, Mapping)] if isinstance(found, list) else []
+
+
+def slot_ranges(process: Mapping[str, object]) -> list[tuple[int, int]]:
+    """A status line's slots as inclusive ranges."""
+    found = process.get("slots")
+    return [(int(first), int(last)) for first, last in found] if isinstance(found, list) else []
+
+
+def slot_count(process: Mapping[str, object]) -> int:
+    """How many slots a status line holds."""
+    return sum(last - first + 1 for first, last in slot_ranges(process))

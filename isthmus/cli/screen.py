@@ -1,0 +1,135 @@
+"""What the commands print for people: tables and texts (rich)."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from isthmus.cli.local import default_data_dir
+from isthmus.cli.plan import Options, processes, slot_ranges
+
+_COLUMNS = ("role", "pid", "zone", "shard", "slots", "address", "metrics")
+
+
+def table(status: Mapping[str, object]) -> Table:
+    """One line per process; narrow enough for a terminal of 80 columns."""
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    rows = processes(status)
+    trouble = any(row.get("state", "up") != "up" for row in rows)
+    for column in (*_COLUMNS, *(("state",) if trouble else ())):
+        right = column in ("pid", "shard")
+        shown.add_column(column, justify="right" if right else "left", no_wrap=True)
+    for row in rows:
+        state = str(row.get("state", "up"))
+        cells = [
+            _text(row.get("role")),
+            _text(row.get("pid")),
+            _text(row.get("zone")),
+            _text(row.get("shard")),
+            _ranges(row),
+            _text(row.get("address")),
+            _metrics(row),
+        ]
+        shown.add_row(
+            *cells, *((state,) if trouble else ()), style="red" if state != "up" else None
+        )
+    return shown
+
+
+def _text(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)
+
+
+def _ranges(row: Mapping[str, object]) -> str:
+    ranges = slot_ranges(row)
+    shown = [f"{first}-{last}" if first != last else str(first) for first, last in ranges[:3]]
+    return ",".join(shown) + (",..." if len(ranges) > 3 else "") or "-"
+
+
+def _metrics(row: Mapping[str, object]) -> str:
+    """The metrics address, as a port where it is on the same host as the process itself."""
+    address = _text(row.get("metrics_address"))
+    host, _, port = address.rpartition(":")
+    same = host and host == str(row.get("address")).rpartition(":")[0]
+    return f":{port}" if same else address
+
+
+def welcome(console: Console, options: Options, foreground: bool) -> None:
+    """How to connect, one example, and how to stop."""
+    proxy, node = options.port, options.node_port
+    stop = "Ctrl-C stops everything." if foreground else f"isthmus down{_where(options)} stops it."
+    console.print(
+        f"""
+Connect to any proxy as if it were one Redis:
+  redis-cli -p {proxy}
+  redis.Redis(port={proxy})                               # redis-py
+or, with a client that knows clusters, to the nodes:
+  redis-cli -c -p {node}
+  redis.RedisCluster(host="127.0.0.1", port={node})      # redis-py
+
+Try it:
+  redis-cli -p {proxy} mset apple 1 pear 2
+  redis-cli -p {proxy} mget apple pear
+
+Each shard is one primary: replicas and failover come with a later release.
+Logs are in {options.data_dir / "logs"}
+{stop}""",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _where(options: Options) -> str:
+    usual = options.data_dir == default_data_dir(os.environ)
+    return "" if usual else f" --data-dir {shlex.quote(str(options.data_dir))}"
+
+
+class Screen:
+    """A Watcher that writes to the terminal; where there is none, only what matters."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.out = Console()
+        self.err = Console(stderr=True)
+        self._shown: Progress | None = None
+
+    def progress(self, text: str) -> None:
+        """Show how far the start has come, in place.
+
+        Drawn by the caller's polling, not by a thread of its own: children are being forked.
+        """
+        if not self.err.is_terminal:
+            return
+        if self._shown is None:
+            columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+            self._shown = Progress(*columns, console=self.err, transient=True, auto_refresh=False)
+            self._shown.start()
+            self._shown.add_task(text, total=None)
+        self._shown.update(self._shown.task_ids[0], description=text)
+        self._shown.refresh()
+
+    def done(self) -> None:
+        """Take the progress line away."""
+        if self._shown is not None:
+            self._shown.stop()
+            self._shown = None
+
+    def ready(self, status: dict[str, object]) -> None:
+        """The cluster serves."""
+        self.done()
+        self.out.print(table(status))
+        welcome(self.out, self.options, foreground=True)
+
+    def event(self, text: str, details: Sequence[str] = ()) -> None:
+        """Something the user should know."""
+        self.done()
+        self.err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        for line in details:
+            self.err.print("  " + line, style="dim", markup=False, highlight=False, soft_wrap=True)
