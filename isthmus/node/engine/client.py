@@ -1,0 +1,83 @@
+"""ClientState: what the engine remembers of one connection.
+
+Every mode of a connection (transaction open, not yet authenticated, replies off, closing) is a field
+here and shows in `gates`: zero means "nothing special", the one test the hot path makes before it
+runs a command. Whoever changes such a field calls `regate()`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.node.engine.keyspace import Database
+
+GATE_AUTH = 1
+GATE_MULTI = 2
+GATE_REPLY = 4
+GATE_CLOSING = 8
+
+
+class ClientState:
+    """One client: identity, selected database, protocol, transaction, flags."""
+
+    def __init__(self, client_id: int, db: Database, now_ms: int) -> None:
+        self.id = client_id
+        self.name = b""
+        self.db = db
+        self.gates = 0
+        self.protocol = 2
+        self.authenticated = True
+        self.in_multi = False
+        self.multi_failed = False
+        self.readonly = False
+        self.asking = False
+        self.no_evict = False
+        self.no_touch = False
+        self.reply_off = False
+        self.reply_skip = 0
+        self.closing = False
+        self.close_now = False
+        self.queue: list[Any] = []
+        self.watched: list[tuple[Database, bytes, int]] = []
+        self.last_command = b"NULL"
+        self.lib_name = b""
+        self.lib_version = b""
+        self.user = b"default"
+        self.peer: Any = None
+        self.address = b""
+        self.local_address = b""
+        self.created_ms = now_ms
+        self.active_ms = now_ms
+        self.fd = -1
+        self.commands = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.watch_epoch = 0
+
+    def regate(self) -> None:
+        """Recompute `gates` from the fields."""
+        self.gates = (
+            (0 if self.authenticated else GATE_AUTH)
+            | (GATE_MULTI if self.in_multi else 0)
+            | (GATE_REPLY if self.reply_off or self.reply_skip else 0)
+            | (GATE_CLOSING if self.closing else 0)
+        )
+
+    def unwatch(self) -> None:
+        """Forget every watched key."""
+        for db, key, _ in self.watched:
+            db.unwatch(key)
+        self.watched = []
+
+    def leave_multi(self) -> None:
+        """Drop the transaction and its watched keys."""
+        self.in_multi = False
+        self.multi_failed = False
+        self.queue = []
+        self.unwatch()
+        self.regate()
+
+    def close(self) -> None:
+        """Ask for the connection to be closed once its replies are out."""
+        self.closing = True
+        self.regate()

@@ -1,0 +1,6 @@
+cdef class Clock:
+    cdef public long long now_ms
+    cdef public bint manual
+    cdef public long long manual_ns
+    cpdef long long refresh(self)
+    cpdef long long mono_ns(self)

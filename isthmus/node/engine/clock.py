@@ -1,0 +1,40 @@
+"""Clock: the one place where the engine learns the time.
+
+`now_ms` is the wall clock (Unix ms) as of the last `refresh`; the server refreshes it once per
+event-loop turn, so everything one command does sees one time. A manual clock (tests, simulation)
+moves only by `advance`. Twin of clock.pyx.
+"""
+
+from __future__ import annotations
+
+import time
+
+from isthmus.wire.scalars import i64
+
+
+class Clock:
+    """Wall time in ms and monotonic time in ns; manual when made with a starting time."""
+
+    __slots__ = ("now_ms", "manual", "manual_ns")
+
+    def __init__(self, manual_ms: int | None = None) -> None:
+        self.manual = manual_ms is not None
+        self.manual_ns = 0
+        self.now_ms = manual_ms if manual_ms is not None else 0
+        self.refresh()
+
+    def refresh(self) -> i64:
+        """Read the wall clock into now_ms (Unix ms) and return it."""
+        if not self.manual:
+            self.now_ms = time.time_ns() // 1_000_000
+        return self.now_ms
+
+    def mono_ns(self) -> i64:
+        """Nanoseconds of a clock that never goes back."""
+        return self.manual_ns if self.manual else time.monotonic_ns()
+
+    def advance(self, ms: int) -> None:
+        """Move a manual clock forward by ms."""
+        assert self.manual, "only a manual clock can be moved"
+        self.now_ms += ms
+        self.manual_ns += ms * 1_000_000

@@ -1,0 +1,30 @@
+from isthmus.node.engine.client cimport ClientState
+from isthmus.node.engine.clock cimport Clock
+from isthmus.node.engine.keyspace cimport Database, Keyspace
+from isthmus.node.engine.rng cimport Rng
+from isthmus.node.engine.spec cimport CommandSpec
+from isthmus.wire.reply cimport ReplyWriter
+
+cdef class Context:
+    cdef public ReplyWriter reply
+    cdef public Database db
+    cdef public Keyspace keyspace
+    cdef public ClientState session
+    cdef public object node
+    cdef public Clock clock
+    cdef public Rng rng
+    cdef public CommandSpec spec
+    cdef public long long now_ms
+    cdef public long long hits
+    cdef public long long misses
+    cdef public object run
+    cdef public long long gates
+    cdef public object cluster
+    cdef public long long mark_ns
+    cdef public dict error_counts
+    cdef public long long error_replies
+    cdef public long long commands
+    cpdef object read(self, bytes key, object kind)
+    cpdef object write(self, bytes key, object kind)
+    cpdef object string(self, bytes key)
+    cpdef object string_for_write(self, bytes key)

@@ -1,0 +1,91 @@
+"""Context: all a command may touch.
+
+One Context serves every connection of a process (the loop runs one command at a time); execute()
+points `session`, `db` and `spec` at the caller before each command. Look-ups check the type and
+raise WRONGTYPE; `read` also counts hits and misses, as Redis does for reading commands only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.errors import WRONGTYPE, RedisError
+from isthmus.node.engine.keyspace import Keyspace
+from isthmus.node.engine.spec import CommandSpec
+from isthmus.wire.reply import ReplyWriter
+
+ERROR_CODES_MAX = 128
+GATE_CLUSTER = 1
+
+
+class Context:
+    """The arguments of every command function but its argv."""
+
+    def __init__(self, node: Any, keyspace: Keyspace, reply: ReplyWriter) -> None:
+        self.node = node
+        self.keyspace = keyspace
+        self.reply = reply
+        self.clock = keyspace.clock
+        self.rng = keyspace.rng
+        self.db = keyspace.databases[0]
+        self.session: ClientState = None  # type: ignore[assignment]
+        self.spec: CommandSpec = None  # type: ignore[assignment]
+        self.now_ms = 0
+        self.hits = 0
+        self.misses = 0
+        # Runs one queued or scripted command: set by execute(), which commands may not import.
+        self.run: Any = None
+        # Process-wide gates: zero means nothing special, the one test made before a command runs.
+        self.gates = 0
+        # The cluster view (node/cluster/view.py) in cluster mode, else None.
+        self.cluster: Any = None
+        self.mark_ns = 0
+        self.error_counts: dict[bytes, int] = {}
+        self.error_replies = 0
+        self.commands = 0
+
+    def fail(self, text: bytes) -> None:
+        """Write an error reply and count it by its code."""
+        self.reply.error(text)
+        self.error_replies += 1
+        code = text.split(b" ", 1)[0]
+        # As in Redis, a flood of made-up codes (scripts can make them) may not grow the table.
+        if code in self.error_counts or len(self.error_counts) < ERROR_CODES_MAX:
+            self.error_counts[code] = self.error_counts.get(code, 0) + 1
+
+    def read(self, key: bytes, kind: Any) -> Any:
+        """The value object at key if it is a `kind`, or None; raises WRONGTYPE."""
+        value = self.db.lookup(key)
+        if value is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        if type(value) is not kind:
+            raise RedisError(WRONGTYPE)
+        return value
+
+    def write(self, key: bytes, kind: Any) -> Any:
+        """As read(), for commands that write: does not count hits and misses."""
+        value = self.db.lookup(key)
+        if value is not None and type(value) is not kind:
+            raise RedisError(WRONGTYPE)
+        return value
+
+    def string(self, key: bytes) -> Any:
+        """The string at key (bytes or bytearray), or None; raises WRONGTYPE."""
+        value = self.db.lookup(key)
+        if value is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        if type(value) is not bytes and type(value) is not bytearray:
+            raise RedisError(WRONGTYPE)
+        return value
+
+    def string_for_write(self, key: bytes) -> Any:
+        """As string(), for commands that write: does not count hits and misses."""
+        value = self.db.lookup(key)
+        if value is not None and type(value) is not bytes and type(value) is not bytearray:
+            raise RedisError(WRONGTYPE)
+        return value

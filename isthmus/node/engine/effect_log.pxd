@@ -1,0 +1,8 @@
+cdef class EffectLog:
+    cdef public bint recording
+    cdef public long long dirty
+    cdef public long long offset
+    cdef public long long origin
+    cdef public list batch
+    cdef public list sinks
+    cpdef void append(self, long long db, list argv, bytes event, bytes event_class)

@@ -1,0 +1,72 @@
+"""EffectLog: the ordered record of every change of data, and the sinks that react to it.
+
+An effect is a canonical write command, decided in full where it began: absolute times, the members
+that were drawn at random, resolved scores. Applying it again reads no clock and no randomness, so
+the encoded log is what AOF, replicas, slot moves and geo links carry.
+
+`dirty` counts changes always; effects themselves are built only while `recording`, that is while a
+sink listens, so a node without persistence or replicas does not pay for them. Sinks get the batch at
+the end of a tick (`flush`), never in the middle of a command.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from isthmus.wire.scalars import i64
+
+LOCAL = 0
+REPLAY = 1
+REMOTE = 2
+
+
+class Effect(NamedTuple):
+    """One change: the database, the canonical command, and the keyspace event it stands for."""
+
+    db: int
+    argv: list[bytes]
+    event: bytes
+    event_class: bytes
+    origin: int
+
+
+class Sink(Protocol):
+    """Whatever reacts to changes; called once per tick with the effects in order."""
+
+    def effects(self, batch: list[Effect]) -> None: ...
+
+
+class EffectLog:
+    """Counts and collects effects; `origin` tells where the ones being applied come from."""
+
+    __slots__ = ("recording", "dirty", "offset", "origin", "batch", "sinks")
+
+    def __init__(self) -> None:
+        self.recording = False
+        self.dirty = 0
+        self.offset = 0
+        self.origin = LOCAL
+        self.batch: list[Effect] = []
+        self.sinks: list[Sink] = []
+
+    def append(self, db: i64, argv: list[bytes], event: bytes, event_class: bytes) -> None:
+        """Add one effect; only called while recording."""
+        self.offset += 1
+        self.batch.append(Effect(db, argv, event, event_class, self.origin))
+
+    def attach(self, sink: Sink) -> None:
+        """Let sink see every effect from now on."""
+        self.sinks.append(sink)
+        self.recording = True
+
+    def detach(self, sink: Sink) -> None:
+        """Stop feeding sink; effects are no longer built when it was the last one."""
+        self.sinks.remove(sink)
+        self.recording = bool(self.sinks)
+
+    def flush(self) -> None:
+        """Hand the tick's effects to every sink."""
+        if self.batch:
+            batch, self.batch = self.batch, []
+            for sink in self.sinks:
+                sink.effects(batch)

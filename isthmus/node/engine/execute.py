@@ -1,0 +1,179 @@
+"""execute: from a request to its reply; the gates every command passes.
+
+The order of the checks is Redis' own, because clients see it: unknown command, arity,
+authentication, cluster redirection, transaction queueing, then the command itself. An error inside
+an open transaction marks it, so that EXEC refuses. Whatever a command wrote before it raised
+RedisError is taken back, so a request has exactly one reply.
+"""
+
+from __future__ import annotations
+
+from isthmus.node.engine.client import GATE_AUTH, GATE_MULTI, GATE_REPLY, ClientState
+from isthmus.node.engine.context import GATE_CLUSTER, Context
+from isthmus.node.engine.errors import (
+    CLUSTERDOWN,
+    CROSSSLOT,
+    NOAUTH,
+    RedisError,
+    wrong_arity,
+)
+from isthmus.node.engine.registry import COMMANDS
+from isthmus.node.engine.spec import (
+    NO_AUTH,
+    NO_MULTI,
+    NOT_QUEUED,
+    READONLY,
+    WRITE,
+    CommandSpec,
+)
+
+UNKNOWN_ARGS_BYTES_MAX = 128
+
+
+def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
+    """Run one request of session and write its reply."""
+    spec: CommandSpec | None = COMMANDS.get(argv[0])
+    if spec is None or spec.handler is None:
+        spec = resolve(ctx, session, argv)
+        if spec is None:
+            return
+    count = len(argv)
+    if count != spec.arity and (spec.arity >= 0 or count < -spec.arity):
+        refuse(ctx, session, spec, wrong_arity(spec.name).text)
+        return
+    ctx.session = session
+    ctx.db = session.db
+    ctx.now_ms = ctx.clock.now_ms
+    if session.gates or ctx.gates:
+        mark = ctx.reply.mark()
+        if admit(ctx, session, spec, argv):
+            call(ctx, spec, argv)
+        if session.gates & GATE_REPLY:
+            mute(ctx, session, mark)
+    else:
+        call(ctx, spec, argv)
+
+
+def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
+    """Run a command that passed the gates; its errors become its reply."""
+    mark = ctx.reply.mark()
+    ctx.spec = spec
+    spec.calls += 1
+    ctx.commands += 1
+    try:
+        spec.handler(ctx, argv)
+    except RedisError as error:
+        ctx.reply.truncate(mark)
+        spec.failed += 1
+        ctx.fail(error.text)
+    now = ctx.clock.mono_ns()
+    spec.nanos += now - ctx.mark_ns
+    ctx.mark_ns = now
+
+
+def resolve(ctx: Context, session: ClientState, argv: list[bytes]) -> CommandSpec | None:
+    """Find a command spelt in mixed case or a sub-command; replies and returns None if there is none."""
+    name = argv[0].lower()
+    spec = COMMANDS.get(name)
+    if spec is None:
+        refuse(ctx, session, None, unknown_command(argv))
+        return None
+    if spec.handler is not None:
+        return spec
+    if len(argv) < 2:
+        refuse(ctx, session, spec, wrong_arity(spec.name).text)
+        return None
+    sub = spec.subcommands.get(argv[1].lower())
+    if sub is None:
+        shown = printable(argv[1][:UNKNOWN_ARGS_BYTES_MAX])
+        text = b"ERR unknown subcommand '" + shown + b"'. Try " + name.upper() + b" HELP."
+        refuse(ctx, session, None, text)
+    return sub
+
+
+def unknown_command(argv: list[bytes]) -> bytes:
+    """Redis' text for a command it does not know: the name and the first arguments, cut short."""
+    shown = b""
+    for arg in argv[1:]:
+        if len(shown) >= UNKNOWN_ARGS_BYTES_MAX:
+            break
+        shown += b"'" + arg[: UNKNOWN_ARGS_BYTES_MAX - len(shown)] + b"' "
+    name = argv[0][:UNKNOWN_ARGS_BYTES_MAX]
+    return b"ERR unknown command '" + printable(name) + b"', with args beginning with: " + printable(shown)
+
+
+def printable(text: bytes) -> bytes:
+    """Client bytes as they may stand in an error line."""
+    return text.replace(b"\r", b" ").replace(b"\n", b" ").replace(b"\0", b"")
+
+
+def refuse(ctx: Context, session: ClientState, spec: CommandSpec | None, text: bytes) -> None:
+    """Reply an error before the command ran; an open transaction will not execute any more."""
+    if not session.authenticated and (spec is None or not spec.flags & NO_AUTH):
+        text = NOAUTH
+    if session.in_multi:
+        session.multi_failed = True
+    if spec is not None:
+        spec.rejected += 1
+    mark = ctx.reply.mark()
+    ctx.fail(text)
+    if session.gates & GATE_REPLY:
+        mute(ctx, session, mark)
+
+
+def mute(ctx: Context, session: ClientState, mark: int) -> None:
+    """CLIENT REPLY OFF or SKIP: take the reply back."""
+    ctx.reply.truncate(mark)
+    if session.reply_skip:
+        session.reply_skip -= 1
+        session.regate()
+
+
+def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes]) -> bool:
+    """True if the command may run now; otherwise its reply has been written."""
+    if session.gates & GATE_AUTH and not spec.flags & NO_AUTH:
+        refuse(ctx, session, spec, NOAUTH)
+        return False
+    if ctx.gates & GATE_CLUSTER and spec.key_specs:
+        text = redirection(ctx, session, spec, argv)
+        if text is not None:
+            refuse(ctx, session, spec, text)
+            return False
+    if session.gates & GATE_MULTI and not spec.flags & NOT_QUEUED:
+        if spec.flags & NO_MULTI:
+            refuse(ctx, session, spec, b"ERR Command not allowed inside a transaction")
+            return False
+        session.queue.append((spec, argv))
+        ctx.reply.simple(b"QUEUED")
+        return False
+    return True
+
+
+def redirection(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes]) -> bytes | None:
+    """The error for keys this node does not serve, or None."""
+    view = ctx.cluster
+    if spec.first_key > 0 and spec.first_key == spec.last_key and len(spec.key_specs) == 1:
+        ctx.db.table_of(argv[spec.first_key])
+        slot = ctx.db.last_slot
+    else:
+        positions = spec.key_positions(argv)
+        if not positions:
+            return None
+        ctx.db.table_of(argv[positions[0]])
+        slot = ctx.db.last_slot
+        for position in positions:
+            ctx.db.table_of(argv[position])
+            if ctx.db.last_slot != slot:
+                return CROSSSLOT
+    if view.mine[slot] and view.state_ok:
+        return None
+    if not view.state_ok and not view.mine[slot]:
+        return bytes(view.redirect_error(slot))
+    if not view.state_ok:
+        return CLUSTERDOWN
+    return bytes(view.redirect_error(slot))
+
+
+def is_write(spec: CommandSpec) -> bool:
+    """True if the command may change data."""
+    return bool(spec.flags & WRITE) and not spec.flags & READONLY

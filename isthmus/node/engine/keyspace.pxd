@@ -1,0 +1,39 @@
+from isthmus.node.engine.clock cimport Clock
+from isthmus.node.engine.effect_log cimport EffectLog
+from isthmus.node.engine.rng cimport Rng
+from isthmus.node.engine.table cimport Table
+from isthmus.wire.slots cimport key_slot
+
+cdef class Database:
+    cdef public long long index
+    cdef public list slots
+    cdef public long long size
+    cdef public Keyspace keyspace
+    cdef public Clock clock
+    cdef public EffectLog log
+    cdef public dict watched
+    cdef public set volatile_slots
+    cdef bytes last_key
+    cdef Table last_table
+    cdef long long last_slot
+    cpdef Table table_of(self, bytes key)
+    cdef Table table_for(self, bytes key)
+    cpdef object lookup(self, bytes key)
+    cdef object missing(self, Table table, bytes key)
+    cpdef bint exists(self, bytes key)
+    cpdef bint store(self, bytes key, object value, long long expire=?)
+    cpdef bint store_keep(self, bytes key, object value)
+    cpdef bint drop(self, bytes key)
+    cpdef bint set_expire(self, bytes key, long long expire)
+    cpdef long long expiry(self, bytes key)
+    cpdef bint changed(self, bytes key)
+    cpdef void record(self, list argv, bytes event, bytes event_class)
+
+cdef class Keyspace:
+    cdef public list databases
+    cdef public EffectLog log
+    cdef public Clock clock
+    cdef public Rng rng
+    cdef public list garbage
+    cdef public long long expired_keys
+    cdef public long long garbage_keys

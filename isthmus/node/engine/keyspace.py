@@ -1,0 +1,243 @@
+"""Keyspace: sixteen databases, each split by hash slot into tables.
+
+One small table per slot keeps every resize small, lets SCAN walk slots, and makes a slot move the
+swap of a table. Plain strings are `bytes` (or `bytearray` once APPEND or SETRANGE made them mutable:
+Redis' "raw" encoding); the other types are value objects with a `kind`.
+
+The one door. Data changes only in the effect functions of node/values, which call the raw methods
+here (store, store_keep, drop, set_expire, forget_all) and then `changed(key)`, which counts the change and
+bumps the key's version for WATCH; when it answers True somebody records, and the function hands
+over the canonical command with `record`. A tidy test holds every other caller off the raw methods.
+
+Lookups expire: a key whose time has come is deleted through the same door before it is reported
+missing, so replicas and AOF see the deletion.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.node.engine.clock import Clock
+from isthmus.node.engine.effect_log import EffectLog
+from isthmus.node.engine.rng import Rng
+from isthmus.node.engine.table import Table
+from isthmus.wire.scalars import i64
+from isthmus.wire.slots import SLOTS, key_slot
+
+NO_EXPIRY = -1
+BIG_VALUE_ENTRIES = 64
+
+
+class Database:
+    """One numbered database. `size` counts keys, expired ones not yet removed included."""
+
+    def __init__(self, keyspace: Keyspace, index: int) -> None:
+        self.index = index
+        self.slots: list[Table | None] = []
+        self.size = 0
+        self.keyspace = keyspace
+        self.clock = keyspace.clock
+        self.log = keyspace.log
+        self.watched: dict[bytes, list[int]] = {}
+        self.volatile_slots: set[int] = set()
+        self.last_key: bytes | None = None
+        self.last_table: Table | None = None
+        self.last_slot = 0
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def table_of(self, key: bytes) -> Table | None:
+        """The table of key's slot, or None while the slot is empty."""
+        # A command looks its key up and then stores it: the same object, so the slot is known.
+        if key is self.last_key:
+            return self.last_table
+        self.last_slot = key_slot(key)
+        self.last_key = key
+        self.last_table = self.slots[self.last_slot] if self.slots else None
+        return self.last_table
+
+    def table_for(self, key: bytes) -> Table:
+        """The table of key's slot, made if need be."""
+        table = self.table_of(key)
+        if table is None:
+            if not self.slots:
+                self.slots = [None] * SLOTS
+            table = Table()
+            self.slots[self.last_slot] = table
+            self.last_table = table
+        return table
+
+    def lookup(self, key: bytes) -> Any:
+        """The value at key, or None; deletes the key if its time has come."""
+        table = self.table_of(key)
+        if table is None:
+            return None
+        value = table.fetch(key, self.clock.now_ms)
+        if value is None:
+            return self.missing(table, key)
+        return value
+
+    def missing(self, table: Table, key: bytes) -> Any:
+        if table.volatile_count and table.expired(key, self.clock.now_ms):
+            self.expire(key)
+        return None
+
+    def exists(self, key: bytes) -> bool:
+        """True if key holds a value that has not expired; leaves its access clock alone."""
+        table = self.table_of(key)
+        if table is None or not table.contains(key):
+            return False
+        if table.volatile_count and table.expired(key, self.clock.now_ms):
+            self.expire(key)
+            return False
+        return True
+
+    def peek(self, key: bytes) -> Any:
+        """The value at key without touching its access clock, or None."""
+        table = self.table_of(key)
+        return table.get(key) if table is not None and self.exists(key) else None
+
+    def expiry(self, key: bytes) -> i64:
+        """Unix ms; -1 without expiry, -2 if the key is missing."""
+        table = self.table_of(key)
+        return -2 if table is None else table.expiry(key)
+
+    # -- raw writing (node/values only) -------------------------------------------------------
+
+    def store(self, key: bytes, value: Any, expire: i64 = -1) -> bool:
+        """Set key's value and expiry (-1: none). True if the key is new."""
+        table = self.table_for(key)
+        if expire >= 0:
+            self.volatile_slots.add(self.last_slot)
+        if table.put(key, value, expire):
+            self.size += 1
+            return True
+        return False
+
+    def store_keep(self, key: bytes, value: Any) -> bool:
+        """Set key's value, leave its expiry. True if the key is new."""
+        if self.table_for(key).put_keep(key, value):
+            self.size += 1
+            return True
+        return False
+
+    def drop(self, key: bytes) -> bool:
+        """Remove key; a big value is freed in slices later. False if it was missing."""
+        table = self.table_of(key)
+        if table is None:
+            return False
+        value = table.pop(key)
+        if value is None:
+            return False
+        self.size -= 1
+        if type(value) is not bytes:
+            self.keyspace.discard(value)
+        return True
+
+    def set_expire(self, key: bytes, expire: i64) -> bool:
+        """Set key's expiry in Unix ms (-1: none). False if the key is missing."""
+        table = self.table_of(key)
+        if table is None or not table.set_expiry(key, expire):
+            return False
+        if expire >= 0:
+            self.volatile_slots.add(self.last_slot)
+        return True
+
+    def forget_all(self) -> None:
+        """Remove every key at once; the memory is freed in slices."""
+        self.keyspace.garbage.extend(table for table in self.slots if table is not None and table.count)
+        self.keyspace.garbage_keys += self.size
+        self.slots = []
+        self.size = 0
+        self.volatile_slots = set()
+        self.last_key = None
+        self.last_table = None
+        for entry in self.watched.values():
+            entry[0] += 1
+
+    # -- the door -----------------------------------------------------------------------------
+
+    def changed(self, key: bytes) -> bool:
+        """Count a change of key and bump its version. True if the effect must be recorded."""
+        self.log.dirty += 1
+        if self.watched:
+            entry = self.watched.get(key)
+            if entry is not None:
+                entry[0] += 1
+        return self.log.recording
+
+    def record(self, argv: list[bytes], event: bytes, event_class: bytes) -> None:
+        """Hand the canonical command of a change over to the effect log."""
+        self.log.append(self.index, argv, event, event_class)
+
+    def expire(self, key: bytes) -> None:
+        """Delete a key whose time has come."""
+        self.keyspace.expired_keys += 1
+        if self.drop(key) and self.changed(key):
+            self.record([b"DEL", key], b"expired", b"x")
+
+    # -- WATCH --------------------------------------------------------------------------------
+
+    def watch(self, key: bytes) -> int:
+        """Start counting versions of key for one more watcher; returns the version now."""
+        self.exists(key)
+        entry = self.watched.setdefault(key, [0, 0])
+        entry[1] += 1
+        return entry[0]
+
+    def unwatch(self, key: bytes) -> None:
+        """One watcher less; the version is forgotten with the last."""
+        entry = self.watched[key]
+        entry[1] -= 1
+        if entry[1] == 0:
+            del self.watched[key]
+
+    def version(self, key: bytes) -> int:
+        """The version of a watched key, after expiring it if its time has come."""
+        self.exists(key)
+        return self.watched[key][0]
+
+
+class Keyspace:
+    """All databases of a node, their effect log, and values waiting to be freed."""
+
+    def __init__(self, clock: Clock, rng: Rng, databases: int = 16) -> None:
+        self.clock = clock
+        self.rng = rng
+        self.log = EffectLog()
+        self.garbage: list[Any] = []
+        self.garbage_keys = 0
+        self.expired_keys = 0
+        self.databases = [Database(self, index) for index in range(databases)]
+
+    def discard(self, value: Any) -> None:
+        """Take a value that left the keyspace; a big one waits to be freed in slices."""
+        if type(value) is not bytearray and len(value) > BIG_VALUE_ENTRIES:
+            self.garbage.append(value)
+
+    def free_slice(self, limit: int) -> bool:
+        """Free at most about `limit` entries of discarded values. True while some are left."""
+        while self.garbage and limit > 0:
+            value = self.garbage[-1]
+            before = len(value)
+            left = value.clear_slice(limit)
+            limit -= before - left + 1
+            if left == 0:
+                self.garbage.pop()
+        return bool(self.garbage)
+
+    def random_key(self, db: Database) -> bytes | None:
+        """A key of db drawn at random, or None; expired keys met on the way are deleted."""
+        tables = [table for table in db.slots if table is not None and table.count]
+        if not tables:
+            return None
+        most = max(table.count for table in tables)
+        while True:
+            table = tables[self.rng.below(len(tables))]
+            # Accepted in proportion to its keys, so that every key has the same chance.
+            if table.count and self.rng.below(most) < table.count:
+                key = table.random_key(self.rng)
+                if key is not None and db.exists(key):
+                    return key
+            if not db.size:
+                return None

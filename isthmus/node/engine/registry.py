@@ -1,0 +1,120 @@
+"""The command registry: filled by the @command decorator when a module of commands is imported.
+
+There is no second list of commands anywhere. `COMMANDS` maps a name as clients send it (lower and
+upper case are both there, so the usual request costs one dictionary look-up) to its CommandSpec.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from isthmus.node.engine.spec import FLAG_BITS, CommandSpec, parse_key_specs
+
+Handler = Callable[[Any, list[bytes]], None]
+
+COMMANDS: dict[bytes, CommandSpec] = {}
+_TOP: dict[str, CommandSpec] = {}
+_BITS = {value: name for name, value in FLAG_BITS.items()}
+
+# Shapes of replies, for documents and for the check of recorded replies.
+OK, INTEGER, BULK, NULL, ARRAY, MAP, SET, DOUBLE, SIMPLE, ANY = (1 << n for n in range(10))
+
+
+def command(
+    syntax: str, *, since: str, group: str, complexity: str, reply: int, flags: int = 0,
+    categories: str = "", keys: str = "", arity: int | None = None, tips: str = "",
+    doc_flags: str = "", get_keys: Callable[[list[bytes]], list[int]] | None = None,
+) -> Callable[[Handler], Handler]:  # fmt: skip
+    """Register the decorated function as the command that `syntax` begins with.
+
+    `syntax` is the line of the manual: names in capitals, [optional parts], arguments in lower case.
+    A second capital word names a sub-command. `categories`, `keys` and `tips` are spelt as in
+    Redis' command table; `arity` is counted from the syntax unless given.
+    """
+
+    def register(handler: Handler) -> Handler:
+        add(syntax, handler, since=since, group=group, complexity=complexity, reply=reply, flags=flags,
+            categories=categories, keys=keys, arity=arity, tips=tips, doc_flags=doc_flags,
+            get_keys=get_keys)  # fmt: skip
+        return handler
+
+    return register
+
+
+def container(name: str, *, since: str, group: str, complexity: str = "Depends on subcommand.") -> None:
+    """Register a command that only holds sub-commands (CLIENT, CONFIG, ...)."""
+    add(name, None, since=since, group=group, complexity=complexity, reply=ANY, arity=-2)
+
+
+def add(
+    syntax: str, handler: Handler | None, *, since: str, group: str, complexity: str, reply: int,
+    flags: int = 0, categories: str = "", keys: str = "", arity: int | None = None, tips: str = "",
+    doc_flags: str = "", get_keys: Callable[[list[bytes]], list[int]] | None = None,
+) -> CommandSpec:  # fmt: skip
+    """Build a CommandSpec and put it where execute() finds it."""
+    words = syntax.split()
+    top, sub = words[0].lower(), ""
+    parent = _TOP.get(top)
+    # A second capital word is a sub-command only below a container; elsewhere it is a keyword.
+    if parent is not None and parent.handler is None:
+        sub = words[1].lower()
+    name = f"{top}|{sub}" if sub else top
+    doc = (handler.__doc__ or "").strip() if handler is not None else f"A container for {top} commands."
+    spec = CommandSpec(
+        name, handler, syntax,
+        arity=arity if arity is not None else arity_of(syntax), flags=flags,
+        flag_names=tuple(sorted(_BITS[1 << n] for n in range(30) if flags & (1 << n))),
+        group=group, since=since, complexity=complexity,
+        categories=tuple(filter(None, categories.split(","))), key_specs=parse_key_specs(keys),
+        tips=tuple(filter(None, tips.split(","))), doc_flags=doc_flags, reply=reply,
+        summary=doc.splitlines()[0] if doc else "", get_keys=get_keys,
+    )  # fmt: skip
+    if sub:
+        assert parent is not None
+        spec.parent = parent
+        parent.subcommands[sub.encode()] = spec
+        parent.subcommands[sub.upper().encode()] = spec
+    else:
+        if top in _TOP:
+            raise ValueError(f"command {top} is declared twice")
+        _TOP[top] = spec
+        COMMANDS[top.encode()] = spec
+        COMMANDS[top.upper().encode()] = spec
+    return spec
+
+
+def arity_of(syntax: str) -> int:
+    """Count the arguments of a syntax line: every word outside brackets; negative if any is optional."""
+    required = syntax
+    while "[" in required:
+        stripped = re.sub(r"\[[^\[\]]*\]", "", required)
+        if stripped == required:
+            raise ValueError(f"unbalanced brackets in {syntax!r}")
+        required = stripped
+    # <A | B> is one of several words: its alternatives count once.
+    required = re.sub(r"<[^<>]*>", "x", required)
+    count = len(required.split())
+    return -count if "[" in syntax else count
+
+
+def specs() -> Iterator[CommandSpec]:
+    """Every command and sub-command, in the order of their names."""
+    for name in sorted(_TOP):
+        spec = _TOP[name]
+        yield spec
+        seen = {id(s): s for s in spec.subcommands.values()}
+        yield from sorted(seen.values(), key=lambda s: s.name)
+
+
+def find(argv: list[bytes]) -> CommandSpec | None:
+    """The spec a request names, sub-command included; None if there is no such command."""
+    spec = COMMANDS.get(argv[0])
+    if spec is None:
+        spec = COMMANDS.get(argv[0].lower())
+        if spec is None:
+            return None
+    if spec.handler is None and len(argv) > 1:
+        return spec.subcommands.get(argv[1].lower())
+    return spec

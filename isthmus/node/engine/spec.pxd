@@ -1,0 +1,27 @@
+cdef class CommandSpec:
+    cdef public bytes name
+    cdef public object handler
+    cdef public long long arity
+    cdef public long long flags
+    cdef public dict subcommands
+    cdef public CommandSpec parent
+    cdef public long long first_key
+    cdef public long long last_key
+    cdef public long long key_step
+    cdef public long long calls
+    cdef public long long usec
+    cdef public long long nanos
+    cdef public long long rejected
+    cdef public long long failed
+    cdef public object group
+    cdef public object since
+    cdef public object syntax
+    cdef public object summary
+    cdef public object complexity
+    cdef public object categories
+    cdef public object key_specs
+    cdef public object tips
+    cdef public object doc_flags
+    cdef public object reply
+    cdef public object flag_names
+    cdef public object get_keys

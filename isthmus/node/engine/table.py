@@ -1,0 +1,322 @@
+"""Table: the hash map under the keyspace, hashes, sets and sorted sets.
+
+It maps bytes to nothing (a member of a set), bytes (kept packed in the compiled form), an object, or
+a score; each entry may carry an expiry (Unix ms) and, in the keyspace, a 24-bit access clock.
+A plain key with its value is one allocation in the compiled form, which is what makes a string key
+cheaper here than in a dict: no wrapper object, no second header.
+
+Invariants. The buckets grow and shrink one at a time (linear hashing), so no operation pays for the
+whole table. `scan` walks the hash space in reversed-bit order, so an entry present from the first
+call to the last is returned at least once whatever is added, removed or resized in between; entries
+may be returned twice. `expire_hint` is never later than the soonest expiry in the table.
+
+It may not read a clock or decide that an entry is gone: callers pass `now` and delete.
+This file is the plain twin of table.pyx; buckets are dicts of up to about 32 entries here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.node.engine.rng import Rng
+from isthmus.wire.reply import ReplyWriter
+
+_LOAD = 32
+_HASH_MASK = 0xFFFFFFFF
+_NEVER = 0x7FFFFFFFFFFFFFFF
+_RECORD_BYTES = 16
+_BUCKET_BYTES = 8
+
+_access_clock = 0
+
+
+def set_access_clock(clock: int) -> None:
+    """The 24-bit clock (LRU seconds or LFU word) that fetch() stamps on records."""
+    global _access_clock
+    _access_clock = clock & 0xFFFFFF
+
+
+def _reverse32(v: int) -> int:
+    return int(f"{v:032b}"[::-1], 2)
+
+
+class _Rec:
+    __slots__ = ("value", "expire", "clock")
+
+    def __init__(self, value: Any, expire: int) -> None:
+        self.value = value
+        self.expire = expire
+        self.clock = _access_clock
+
+
+class Table:
+    """A map from bytes; the value of a bare member reads as True."""
+
+    def __init__(self) -> None:
+        self._buckets: list[dict[bytes, _Rec]] = [{}]
+        self._mask = 1
+        self.count = 0
+        self.volatile_count = 0
+        self.nbytes = 0
+        self.expire_hint = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __contains__(self, key: bytes) -> bool:
+        return self._find(key) is not None
+
+    # -- the buckets --------------------------------------------------------------------------
+
+    def _index(self, hashed: int) -> int:
+        i = hashed & self._mask
+        return i if i < len(self._buckets) else hashed & (self._mask >> 1)
+
+    def _bucket(self, key: bytes) -> dict[bytes, _Rec]:
+        if self._mask == 1:
+            return self._buckets[0]
+        return self._buckets[self._index(hash(key) & _HASH_MASK)]
+
+    def _find(self, key: bytes) -> _Rec | None:
+        return self._bucket(key).get(key)
+
+    def _grow(self) -> None:
+        new = len(self._buckets)
+        if new > self._mask:
+            self._mask = (self._mask << 1) | 1
+        source = self._buckets[new & (self._mask >> 1)]
+        moved = {k: r for k, r in source.items() if hash(k) & _HASH_MASK & self._mask == new}
+        for key in moved:
+            del source[key]
+        self._buckets.append(moved)
+
+    def _shrink(self) -> None:
+        last = self._buckets.pop()
+        self._buckets[len(self._buckets) & (self._mask >> 1)].update(last)
+        if len(self._buckets) <= (self._mask >> 1) + 1 and self._mask > 1:
+            self._mask >>= 1
+
+    def _insert(self, key: bytes, value: Any, expire: int) -> None:
+        if self.count >= len(self._buckets) * _LOAD:
+            self._grow()
+        self._bucket(key)[key] = _Rec(value, expire)
+        self.count += 1
+        self.nbytes += self._cost(key, value)
+        if expire >= 0:
+            self._note_expiry(expire)
+
+    @staticmethod
+    def _cost(key: bytes, value: Any) -> int:
+        size = len(value) if type(value) is bytes and len(value) <= 1024 else 8
+        return _RECORD_BYTES + _BUCKET_BYTES + len(key) + size
+
+    def _note_expiry(self, expire: int) -> None:
+        if self.volatile_count == 0 or expire < self.expire_hint:
+            self.expire_hint = expire
+        self.volatile_count += 1
+
+    def _removed(self, key: bytes, rec: _Rec) -> None:
+        self.count -= 1
+        self.nbytes -= self._cost(key, rec.value)
+        if rec.expire >= 0:
+            self.volatile_count -= 1
+        if len(self._buckets) > 1 and self.count < len(self._buckets) * _LOAD // 4:
+            self._shrink()
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def put(self, key: bytes, value: Any, expire: int = -1) -> bool:
+        """Set key's value and expiry (-1: none). True if the key is new."""
+        rec = self._find(key)
+        if rec is None:
+            self._insert(key, value, expire)
+            return True
+        self._overwrite(key, rec, value)
+        self._set_rec_expiry(rec, expire)
+        return False
+
+    def put_keep(self, key: bytes, value: Any) -> bool:
+        """Set key's value and leave its expiry. True if the key is new."""
+        rec = self._find(key)
+        if rec is None:
+            self._insert(key, value, -1)
+            return True
+        self._overwrite(key, rec, value)
+        return False
+
+    def _overwrite(self, key: bytes, rec: _Rec, value: Any) -> None:
+        self.nbytes += self._cost(key, value) - self._cost(key, rec.value)
+        rec.value = value
+        rec.clock = _access_clock
+
+    def _set_rec_expiry(self, rec: _Rec, expire: int) -> None:
+        if rec.expire >= 0:
+            self.volatile_count -= 1
+        rec.expire = expire
+        if expire >= 0:
+            self._note_expiry(expire)
+
+    def add(self, key: bytes) -> bool:
+        """Add a bare member. True if it is new."""
+        if self._find(key) is not None:
+            return False
+        self._insert(key, True, -1)
+        return True
+
+    def put_score(self, key: bytes, score: float) -> bool:
+        """Set key's score. True if the key is new."""
+        rec = self._find(key)
+        if rec is None:
+            self._insert(key, score, -1)
+            return True
+        rec.value = score
+        return False
+
+    def discard(self, key: bytes) -> bool:
+        """Remove key. True if it was here."""
+        rec = self._bucket(key).pop(key, None)
+        if rec is None:
+            return False
+        self._removed(key, rec)
+        return True
+
+    def pop(self, key: bytes) -> Any:
+        """Remove key and return its value, or None if it was not here."""
+        rec = self._bucket(key).pop(key, None)
+        if rec is None:
+            return None
+        self._removed(key, rec)
+        return rec.value
+
+    def set_expiry(self, key: bytes, expire: int) -> bool:
+        """Set key's expiry in Unix ms (-1: none). False if the key is not here."""
+        rec = self._find(key)
+        if rec is None:
+            return False
+        self._set_rec_expiry(rec, expire)
+        return True
+
+    def clear_slice(self, limit: int) -> int:
+        """Free about `limit` entries; returns how many are left. Only for a table being thrown away."""
+        while self._buckets and limit > 0:
+            gone = self._buckets.pop()
+            limit -= 1 + len(gone)
+            self.count -= len(gone)
+        if not self._buckets:
+            Table.__init__(self)
+        return self.count
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def fetch(self, key: bytes, now: int) -> Any:
+        """The value of key and a stamp on its access clock; None if missing or expired by now."""
+        rec = self._find(key)
+        if rec is None or 0 <= rec.expire <= now:
+            return None
+        rec.clock = _access_clock
+        return rec.value
+
+    def get(self, key: bytes) -> Any:
+        """The value of key, or None."""
+        rec = self._find(key)
+        return None if rec is None else rec.value
+
+    def contains(self, key: bytes) -> bool:
+        return self._find(key) is not None
+
+    def expired(self, key: bytes, now: int) -> bool:
+        """True if key is here with an expiry at or before now."""
+        rec = self._find(key)
+        return rec is not None and 0 <= rec.expire <= now
+
+    def score(self, key: bytes) -> Any:
+        """The score of key, or None."""
+        return self.get(key)
+
+    def expiry(self, key: bytes) -> int:
+        """Unix ms; -1 without expiry, -2 if the key is not here."""
+        rec = self._find(key)
+        return -2 if rec is None else rec.expire
+
+    def access(self, key: bytes) -> int:
+        """The 24-bit access clock, or -1 if the key is not here."""
+        rec = self._find(key)
+        return -1 if rec is None else rec.clock
+
+    def write_value(self, key: bytes, reply: ReplyWriter) -> bool:
+        """Write key's value as a bulk string. False (nothing written) if the key is not here."""
+        rec = self._find(key)
+        if rec is None:
+            return False
+        reply.bulk(rec.value)
+        return True
+
+    def write_all(self, reply: ReplyWriter, keys: bool, values: bool) -> int:
+        """Write every key and/or value as bulk strings, without a header; returns the count."""
+        for bucket in self._buckets:
+            for key, rec in bucket.items():
+                if keys:
+                    reply.bulk(key)
+                if values:
+                    reply.bulk(rec.value)
+        return self.count
+
+    def random_key(self, rng: Rng) -> bytes | None:
+        """A key drawn uniformly, or None from an empty table."""
+        if self.count == 0:
+            return None
+        n = rng.below(self.count)
+        for bucket in self._buckets:
+            if n < len(bucket):
+                return list(bucket)[n]
+            n -= len(bucket)
+        return None
+
+    def scan(self, cursor: int, out: list[Any], with_values: bool, now: int) -> int:
+        """Append the entries of one bucket not expired by now; returns the next cursor, 0 at the end."""
+        if self.count == 0:
+            return 0
+        low = self._mask >> 1
+        bucket = self._index(_reverse32(cursor & _HASH_MASK))
+        split = bucket > low or bucket + low + 1 < len(self._buckets)
+        width = (1 << 32) // (self._mask + 1 if split else low + 1)
+        for key, rec in self._buckets[bucket].items():
+            if not 0 <= rec.expire <= now:
+                out.append(key)
+                if with_values:
+                    out.append(rec.value)
+        cursor = (cursor & ~(width - 1)) + width
+        return 0 if cursor >> 32 else cursor
+
+    def keys(self) -> list[bytes]:
+        """All keys, as a new list."""
+        return [key for bucket in self._buckets for key in bucket]
+
+    def items(self) -> list[tuple[bytes, Any]]:
+        """All (key, value), as a new list; the value of a bare member is True."""
+        return [(key, rec.value) for bucket in self._buckets for key, rec in bucket.items()]
+
+    def expired_keys(self, now: int, limit: int) -> list[bytes]:
+        """At most `limit` keys expired by now; a full walk moves expire_hint forward."""
+        out: list[bytes] = []
+        if self.volatile_count == 0 or self.expire_hint > now:
+            return out
+        soonest = _NEVER
+        for bucket in self._buckets:
+            for key, rec in bucket.items():
+                if 0 <= rec.expire <= now:
+                    if limit <= 0:
+                        return out
+                    out.append(key)
+                    limit -= 1
+                elif 0 <= rec.expire < soonest:
+                    soonest = rec.expire
+        self.expire_hint = soonest
+        return out
+
+    def check(self) -> None:
+        """Assert the invariants; O(n), for tests."""
+        entries = [(i, k, r) for i, b in enumerate(self._buckets) for k, r in b.items()]
+        assert all(self._bucket(k) is self._buckets[i] for i, k, _ in entries), "wrong bucket"
+        assert len(entries) == self.count, "count"
+        assert sum(r.expire >= 0 for _, _, r in entries) == self.volatile_count, "volatile count"

@@ -1,0 +1,92 @@
+"""Strings: the effect functions of plain values.
+
+A string is `bytes` as long as it is replaced whole (Redis' int and embstr encodings, and raw beyond
+44 bytes); APPEND, SETRANGE and SETBIT turn it into a `bytearray` that grows in place (raw).
+Effects: SET key value [PXAT ms | KEEPTTL], INCRBY key delta, APPEND key tail, SETRANGE key offset
+patch. INCRBY keeps its delta, because a counter in a geo database merges deltas, not results.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.node.engine.effect import replays
+from isthmus.node.engine.keyspace import Database
+from isthmus.wire.scalars import i64, parse_int
+
+
+def put(db: Database, key: bytes, value: bytes, expire: i64, event: bytes) -> None:
+    """SET key value [PXAT expire]; expire is Unix ms, -1 for none."""
+    db.store(key, value, expire)
+    if db.changed(key):
+        argv = [b"SET", key, bytes(value)]
+        if expire >= 0:
+            argv += [b"PXAT", b"%d" % expire]
+        db.record(argv, event, b"$")
+
+
+def put_keep(db: Database, key: bytes, value: bytes, event: bytes) -> None:
+    """SET key value KEEPTTL."""
+    db.store_keep(key, value)
+    if db.changed(key):
+        db.record([b"SET", key, bytes(value), b"KEEPTTL"], event, b"$")
+
+
+@replays(b"SET")
+def replay_set(db: Database, argv: list[bytes]) -> None:
+    """SET key value [PXAT ms | KEEPTTL]."""
+    if len(argv) == 3:
+        put(db, argv[1], argv[2], -1, b"set")
+    elif argv[3] == b"KEEPTTL":
+        put_keep(db, argv[1], argv[2], b"set")
+    else:
+        put(db, argv[1], argv[2], parse_int(argv[4]), b"set")
+
+
+def increment(db: Database, key: bytes, value: i64, delta: bytes, event: bytes) -> None:
+    """INCRBY key delta; `value` is the sum, computed by the caller; the expiry stays."""
+    db.store_keep(key, b"%d" % value)
+    if db.changed(key):
+        db.record([b"INCRBY", key, delta], event, b"$")
+
+
+@replays(b"INCRBY")
+def replay_incrby(db: Database, argv: list[bytes]) -> None:
+    """INCRBY key delta."""
+    old = db.lookup(argv[1])
+    total = (0 if old is None else parse_int(bytes(old))) + parse_int(argv[2])
+    increment(db, argv[1], total, argv[2], b"incrby")
+
+
+def append(db: Database, key: bytes, old: Any, tail: bytes) -> None:
+    """APPEND key tail; `old` is the string there now."""
+    if type(old) is bytearray:
+        old += tail
+    else:
+        db.store_keep(key, bytearray(old + tail))
+    if db.changed(key):
+        db.record([b"APPEND", key, tail], b"append", b"$")
+
+
+@replays(b"APPEND")
+def replay_append(db: Database, argv: list[bytes]) -> None:
+    """APPEND key tail."""
+    append(db, argv[1], db.lookup(argv[1]), argv[2])
+
+
+def overlay(db: Database, key: bytes, old: Any, offset: i64, patch: bytes) -> None:
+    """SETRANGE key offset patch; `old` is the string there now or None; zeros fill a gap."""
+    if type(old) is not bytearray:
+        old = bytearray(old or b"")
+        db.store_keep(key, old)
+    if len(old) < offset:
+        old.extend(bytes(offset - len(old)))
+    old[offset : offset + len(patch)] = patch
+    if db.changed(key):
+        db.record([b"SETRANGE", key, b"%d" % offset, patch], b"setrange", b"$")
+
+
+@replays(b"SETRANGE")
+def replay_setrange(db: Database, argv: list[bytes]) -> None:
+    """SETRANGE key offset patch."""
+    overlay(db, argv[1], db.lookup(argv[1]), parse_int(argv[2]), argv[3])

@@ -1,0 +1,126 @@
+"""Store: a node without sockets for tests of commands; every test also proves replay.
+
+`store("SET", "k", "v")` runs one command and returns the decoded reply (errors as RedisReplyError
+values, not raised). When the test ends, the effects its commands produced are applied to an empty
+keyspace and both must hold the same data: that is persistence and replication, for every command.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import hiredis
+
+from isthmus.node.commands import load_all
+from isthmus.node.engine.clock import Clock
+from isthmus.node.engine.config import Config
+from isthmus.node.engine.effect import apply
+from isthmus.node.engine.effect_log import Effect
+from isthmus.node.engine.execute import execute
+from isthmus.node.engine.keyspace import Keyspace
+from isthmus.node.engine.node import Node
+from isthmus.node.engine.rng import Rng
+
+START_MS = 1_700_000_000_000
+
+load_all()
+
+
+class RedisReplyError(Exception):
+    """An error reply; compares equal to one with the same text."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Exception) and str(other) == str(self)
+
+    __hash__ = Exception.__hash__
+
+
+def encode(arg: Any) -> bytes:
+    if isinstance(arg, bytes):
+        return arg
+    if isinstance(arg, float):
+        return repr(arg).encode()
+    return str(arg).encode()
+
+
+def plain(value: Any) -> Any:
+    """A value of the keyspace as plain Python, equal for equal data."""
+    return bytes(value) if isinstance(value, (bytes, bytearray)) else value.plain()
+
+
+def contents(keyspace: Keyspace) -> dict[tuple[int, bytes], tuple[Any, int]]:
+    """Everything a keyspace holds: (database, key) -> (value, expiry)."""
+    found = {}
+    for db in keyspace.databases:
+        for table in db.slots:
+            if table is not None:
+                table.check()
+                for key, value in table.items():
+                    found[db.index, key] = (plain(value), table.expiry(key))
+        assert db.size == sum(1 for where in found if where[0] == db.index), "size"
+    return found
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.effects_seen: list[Effect] = []
+
+    def effects(self, batch: list[Effect]) -> None:
+        self.effects_seen.extend(batch)
+
+
+class Store:
+    """A node on a manual clock with one client; see the module's first lines."""
+
+    def __init__(self, protocol: int = 2, seed: int = 1, **config: str) -> None:
+        values = {name.replace("_", "-"): value for name, value in config.items()}
+        self.clock = Clock(START_MS)
+        self.node = Node(self.clock, Rng(seed), Config(values), "0" * 40)
+        self.client = self.node.new_client()
+        self.client.protocol = protocol
+        self.recorder = Recorder()
+        self.node.keyspace.log.attach(self.recorder)
+
+    def raw(self, *args: Any, client: Any = None) -> bytes:
+        """Run one command and return the bytes of its reply."""
+        client = client or self.client
+        ctx = self.node.ctx
+        ctx.reply.protocol = client.protocol
+        execute(ctx, client, [encode(arg) for arg in args])
+        ctx.reply.protocol = 2
+        self.node.keyspace.log.flush()
+        return ctx.reply.take()
+
+    def __call__(self, *args: Any, client: Any = None) -> Any:
+        """Run one command and return its decoded reply."""
+        data = self.raw(*args, client=client)
+        reader = hiredis.Reader(replyError=RedisReplyError)
+        reader.feed(data)
+        reply = reader.gets()
+        assert reader.gets() is False, "more than one reply"
+        return reply
+
+    def run(self, line: str) -> Any:
+        """Run one command given as text split at blanks."""
+        return self(*line.split())
+
+    def error(self, *args: Any) -> str:
+        """Run a command that must fail and return the error's text."""
+        reply = self(*args)
+        assert isinstance(reply, RedisReplyError), f"{args} replied {reply!r}"
+        return str(reply)
+
+    def advance(self, ms: int) -> None:
+        """Let time pass."""
+        self.clock.advance(ms)
+
+    def check_replay(self) -> None:
+        """Apply the recorded effects to an empty keyspace and compare."""
+        self.node.keyspace.log.flush()
+        copy = Keyspace(Clock(self.clock.now_ms), Rng(2), len(self.node.keyspace.databases))
+        for effect in self.recorder.effects_seen:
+            assert all(type(arg) is bytes for arg in effect.argv), f"effect {effect.argv} is not bytes"
+            assert re.fullmatch(rb"[A-Z]+", effect.argv[0]), effect.argv
+            apply(copy, effect.db, effect.argv)
+        assert contents(copy) == contents(self.node.keyspace)
