@@ -21,6 +21,7 @@ cdef class PackedList:
     cdef Py_ssize_t _hint_first
     cdef Py_ssize_t _listpack
     cdef readonly Py_ssize_t nbytes
+    cdef public bint outgrown
 
     # C level: no Python object per element
     cdef int push_raw(self, const char* p, Py_ssize_t n, bint front) except -1

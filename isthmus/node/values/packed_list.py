@@ -11,7 +11,8 @@ from the head whichever way they walk.
 `listpack_bytes` is the size that the same elements would have in one Redis listpack (6 bytes of
 header, 1 of end mark, and per element its encoding with numbers in binary): OBJECT ENCODING and
 the conversion limits are stated in it. It is kept up to date while it is known and small lists
-ask for it; `forget_listpack_bytes` stops the book-keeping for a list that has outgrown it.
+ask for it; `forget_listpack_bytes` stops the book-keeping for a list that has outgrown it. The
+attribute `outgrown` is the owner's note of that; it is copied with the list and not used here.
 
 It may not: know keys, databases, effects or replies beyond writing bulk strings.
 """
@@ -25,7 +26,7 @@ from typing import Self
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64, parse_int
 
-_OBJECT_BYTES = 80
+_OBJECT_BYTES = 88
 _CHUNK_ELEMENTS = 128
 _LISTPACK_FRAME = 7
 _SLICE_BATCH = 1024
@@ -56,12 +57,13 @@ def _listpack_entry(element: bytes) -> int:
 class PackedList:
     """An ordered list of byte strings; see the module essay for the contract."""
 
-    __slots__ = ("_items", "_listpack", "_payload")
+    __slots__ = ("_items", "_listpack", "_payload", "outgrown")
 
     def __init__(self) -> None:
         self._items: deque[bytes] = deque()
         self._payload = 0
         self._listpack = _LISTPACK_FRAME
+        self.outgrown = False
 
     def __len__(self) -> int:
         return len(self._items)
@@ -129,10 +131,12 @@ class PackedList:
         if start < 0 or start >= len(self._items) or count <= 0:
             return
         items = list(self._items)
-        self._payload -= sum(map(len, items[start:start + count]))
-        del items[start:start + count]
+        for element in items[start : start + count]:
+            self._count(element, -1)
+        del items[start : start + count]
         self._items = deque(items)
-        self._listpack = -1 if items else _LISTPACK_FRAME
+        if not items:
+            self._listpack = _LISTPACK_FRAME
 
     def remove_equal(self, element: bytes, count: i64) -> i64:
         """Remove the first (count < 0: the last) |count| equal elements, 0: all; how many."""
@@ -211,7 +215,9 @@ class PackedList:
 
     def clear_slice(self, chunks_max: i64) -> i64:
         """Free at most so many chunks from the head; returns the elements that are left."""
-        self.remove_range(0, chunks_max * _CHUNK_ELEMENTS)
+        self.forget_listpack_bytes()
+        for _ in range(min(chunks_max * _CHUNK_ELEMENTS, len(self._items))):
+            self.pop_head()
         return len(self._items)
 
     def copy(self) -> Self:
@@ -221,6 +227,7 @@ class PackedList:
         other._items = self._items.copy()
         other._payload = self._payload
         other._listpack = self._listpack
+        other.outgrown = self.outgrown
         return other
 
     def check(self) -> None:

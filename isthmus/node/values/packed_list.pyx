@@ -41,6 +41,7 @@ cdef extern from *:
 cdef Py_ssize_t CHUNK_CAP = 8192 - MALLOC_HEADER - <Py_ssize_t>sizeof(Chunk)
 cdef Py_ssize_t SHRINK_ABOVE = 512
 cdef Py_ssize_t LISTPACK_FRAME = 7      # a listpack's header and end mark
+cdef Py_ssize_t OBJECT_BYTES = 88       # the Python object itself
 cdef Py_ssize_t SLICE_BATCH = 1024
 
 
@@ -174,6 +175,18 @@ cdef Py_ssize_t _listpack_entry(const char* p, Py_ssize_t n) noexcept nogil:
     return size + (4 if size < 268435455 else 5)
 
 
+cdef Py_ssize_t _listpack_entries(Chunk* chunk) noexcept nogil:
+    cdef Py_ssize_t total = 0, n
+    cdef char* at = _data(chunk) + chunk.head
+    cdef char* end = _data(chunk) + chunk.tail
+    cdef char* p
+    while at < end:
+        p = _payload(at, &n)
+        total += _listpack_entry(p, n)
+        at += _packed_size(n)
+    return total
+
+
 cdef inline Py_ssize_t _grown(Py_ssize_t need) noexcept nogil:
     """The room to reserve for `need` bytes: half as much again, in whole malloc units."""
     cdef Py_ssize_t fixed = MALLOC_HEADER + <Py_ssize_t>sizeof(Chunk)
@@ -190,7 +203,8 @@ cdef class PackedList:
         self._head = self._tail = self._hint = NULL
         self._length = 0
         self._listpack = LISTPACK_FRAME
-        self.nbytes = <Py_ssize_t>sizeof(void*) * 10
+        self.outgrown = False
+        self.nbytes = OBJECT_BYTES
 
     def __dealloc__(self):
         cdef Chunk* chunk = self._head
@@ -325,15 +339,7 @@ cdef class PackedList:
             return
         # The new element goes in first: should memory run out, nothing has changed.
         self.insert(i, element)
-        if self._listpack >= 0:
-            n = self._listpack
-            chunk = self._locate(i + 1, &offset)
-            p = _payload(_data(chunk) + offset, &size)
-            n -= _listpack_entry(p, size)
-        else:
-            n = -1
         self.remove_range(i + 1, 1)
-        self._listpack = n
 
     cpdef insert(self, Py_ssize_t i, bytes element):
         cdef const char* p = PyBytes_AS_STRING(element)
@@ -407,6 +413,7 @@ cdef class PackedList:
         cdef Chunk* chunk
         cdef Chunk* after
         cdef char* data
+        cdef char* p
         if start < 0 or start >= self._length or count <= 0:
             return
         count = min(count, self._length - start)
@@ -415,15 +422,17 @@ cdef class PackedList:
             after = chunk.next
             if first == chunk.head and count >= chunk.count:
                 taken = chunk.count
+                if self._listpack >= 0:
+                    self._listpack -= _listpack_entries(chunk)
                 self._unlink(chunk)
-                if after != NULL:
-                    first = after.head
             else:
                 data = _data(chunk)
                 end = first
                 taken = 0
                 while taken < count and end < chunk.tail:
-                    _payload(data + end, &n)
+                    p = _payload(data + end, &n)
+                    if self._listpack >= 0:
+                        self._listpack -= _listpack_entry(p, n)
                     end += _packed_size(n)
                     taken += 1
                 if first == chunk.head:
@@ -432,15 +441,14 @@ cdef class PackedList:
                     memmove(data + first, data + end, chunk.tail - end)
                     chunk.tail -= end - first
                 chunk.count -= taken
-                if after != NULL:
-                    first = after.head
             count -= taken
             self._length -= taken
             if count > 0:
                 chunk = after
+                first = chunk.head
         self._hint = NULL
-        self._listpack = -1 if self._length else LISTPACK_FRAME
         if self._length == 0:
+            self._listpack = LISTPACK_FRAME
             return
         if start >= self._length:
             start = self._length - 1
@@ -454,10 +462,12 @@ cdef class PackedList:
         cdef const char* p = PyBytes_AS_STRING(element)
         cdef Py_ssize_t n = PyBytes_GET_SIZE(element)
         cdef bint backwards = count < 0
-        cdef Py_ssize_t most = -count if backwards else count
+        cdef Py_ssize_t most = count
         cdef Py_ssize_t removed = 0, dropped
         cdef Chunk* chunk = self._tail if backwards else self._head
         cdef Chunk* after
+        if backwards:
+            most = self._length if count < -self._length else -count
         if count == 0 or most > self._length:
             most = self._length
         while chunk != NULL and removed < most:
@@ -647,17 +657,12 @@ cdef class PackedList:
                     offset = chunk.head
 
     cpdef Py_ssize_t listpack_bytes(self):
-        cdef Py_ssize_t total = LISTPACK_FRAME, offset, n
+        cdef Py_ssize_t total = LISTPACK_FRAME
         cdef Chunk* chunk = self._head
-        cdef char* p
         if self._listpack >= 0:
             return self._listpack
         while chunk != NULL:
-            offset = chunk.head
-            while offset < chunk.tail:
-                p = _payload(_data(chunk) + offset, &n)
-                total += _listpack_entry(p, n)
-                offset += _packed_size(n)
+            total += _listpack_entries(chunk)
             chunk = chunk.next
         self._listpack = total
         return total
@@ -690,6 +695,7 @@ cdef class PackedList:
             other._length += twin.count
             chunk = chunk.next
         other._listpack = self._listpack
+        other.outgrown = self.outgrown
         return other
 
     def check(self):
@@ -697,7 +703,7 @@ cdef class PackedList:
         cdef Chunk* chunk = self._head
         cdef Chunk* before = NULL
         cdef Py_ssize_t offset, n, count, packed = LISTPACK_FRAME, total = 0
-        cdef Py_ssize_t nbytes = <Py_ssize_t>sizeof(void*) * 10
+        cdef Py_ssize_t nbytes = OBJECT_BYTES
         cdef char* p
         cdef bint hint_found = self._hint == NULL
         while chunk != NULL:

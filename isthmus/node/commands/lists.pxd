@@ -1,0 +1,10 @@
+from isthmus.node.engine.context cimport Context
+from isthmus.node.values.lists cimport (
+    ListValue, insert, move, pop, pop_one, push, remove, replace, trim
+)
+
+cdef bint is_left(bytes word)
+cdef void push_existing(Context ctx, list argv, bint front)
+cdef void write_end(Context ctx, ListValue value, long long count, bint front)
+cdef void pop_end(Context ctx, list argv, bint front)
+cdef void move_one(Context ctx, bytes source, bint from_head, bytes destination, bint to_head)

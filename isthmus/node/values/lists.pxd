@@ -1,0 +1,19 @@
+from isthmus.node.engine.keyspace cimport Database
+from isthmus.node.values.packed_list cimport PackedList
+
+cdef class ListValue(PackedList):
+    cpdef bytes encoding(self)
+
+cdef void grows(ListValue value, long long added)
+cdef void shrank(ListValue value)
+
+cpdef ListValue push(Database db, bytes key, ListValue value, list elements, bint front)
+cpdef bytes pop_one(Database db, bytes key, ListValue value, bint front)
+cpdef void pop(Database db, bytes key, ListValue value, long long count, bint front)
+cpdef void replace(Database db, bytes key, ListValue value, long long index, bytes element)
+cpdef long long insert(Database db, bytes key, ListValue value, bytes pivot, bytes element,
+                       bint before)
+cpdef long long remove(Database db, bytes key, ListValue value, long long count, bytes element)
+cpdef void trim(Database db, bytes key, ListValue value, long long start, long long stop)
+cpdef bytes move(Database db, bytes source, ListValue value, bint from_head,
+                 bytes destination, ListValue target, bint to_head)

@@ -1,0 +1,247 @@
+"""Lists: the list value and its effect functions.
+
+A list is a PackedList that also knows what OBJECT ENCODING calls it: "listpack" until a change
+would take its listpack beyond 8 KiB (list-max-listpack-size -2), "quicklist" from then on, and
+"listpack" again once a removal leaves half of that or less, as in Redis 7.2 and later. (Redis
+looks at one quicklist node; we look at the whole list, so that both storage twins answer alike.)
+
+Effects, each with its key: LPUSH/RPUSH key element..., LPOP/RPOP key [count], LSET key index
+element (index from the head), LINSERT key BEFORE|AFTER pivot element, LREM key count element, LTRIM
+key start stop (resolved, from the head; "1 0" for nothing kept). Moving between lists is a push and
+a pop, in this order, so that a list of one element that is rotated never becomes empty and keeps
+its expiry. A list that becomes empty is deleted by the effect DEL behind the one that emptied it;
+applying the first again deletes it too, and the second then finds nothing. Replayers likewise
+pass over a list that has expired meanwhile.
+"""
+
+from __future__ import annotations
+
+from isthmus.node.engine.check import InvariantError
+from isthmus.node.engine.effect import replays
+from isthmus.node.engine.keyspace import Database
+from isthmus.node.values.keys import delete
+from isthmus.node.values.packed_list import PackedList
+from isthmus.wire.scalars import i64, parse_int
+
+LISTPACK_BYTES_MAX = 8192
+# Every element takes at least two bytes of a listpack, so a longer list need not be measured.
+SHRUNK_COUNT_MAX = LISTPACK_BYTES_MAX // 4
+
+
+class ListValue(PackedList):
+    """The value of a key that holds a list."""
+
+    __slots__ = ()
+    kind = b"list"
+
+    def encoding(self) -> bytes:
+        """What OBJECT ENCODING answers."""
+        return b"quicklist" if self.outgrown else b"listpack"
+
+    def plain(self) -> list[bytes]:
+        """The elements, for comparing data."""
+        return list(self)
+
+
+def grows(value: ListValue, added: i64) -> None:
+    """Convert a list that is about to get `added` bytes of elements, if that is too much."""
+    if not value.outgrown and value.listpack_bytes() + added > LISTPACK_BYTES_MAX:
+        value.outgrown = True
+        value.forget_listpack_bytes()
+
+
+def shrank(value: ListValue) -> None:
+    """Convert a list back that has lost elements, if it is short enough now."""
+    if not value.outgrown:
+        return
+    if len(value) > SHRUNK_COUNT_MAX:
+        value.forget_listpack_bytes()
+    elif value.listpack_bytes() <= LISTPACK_BYTES_MAX // 2:
+        value.outgrown = False
+
+
+def push(
+    db: Database, key: bytes, value: ListValue | None, elements: list[bytes], front: bool
+) -> ListValue:
+    """LPUSH (front) or RPUSH key element...; `value` is the list there now or None."""
+    if value is None:
+        value = ListValue()
+        db.store(key, value, -1)
+    if not value.outgrown:
+        added: i64 = 0
+        for element in elements:
+            added += len(element)
+        grows(value, added)
+    if front:
+        for element in elements:
+            value.push_head(element)
+    else:
+        for element in elements:
+            value.push_tail(element)
+    if db.changed(key):
+        argv = [b"LPUSH" if front else b"RPUSH", key, *elements]
+        db.record(argv, b"lpush" if front else b"rpush", b"l")
+    return value
+
+
+@replays(b"LPUSH")
+def replay_lpush(db: Database, argv: list[bytes]) -> None:
+    """LPUSH key element..."""
+    push(db, argv[1], db.lookup(argv[1]), argv[2:], True)
+
+
+@replays(b"RPUSH")
+def replay_rpush(db: Database, argv: list[bytes]) -> None:
+    """RPUSH key element..."""
+    push(db, argv[1], db.lookup(argv[1]), argv[2:], False)
+
+
+def pop_one(db: Database, key: bytes, value: ListValue, front: bool) -> bytes:
+    """LPOP (front) or RPOP key; returns the element."""
+    element = value.pop_head() if front else value.pop_tail()
+    if element is None:
+        raise InvariantError(f"an empty list was kept at {key!r}")
+    if db.changed(key):
+        db.record([b"LPOP" if front else b"RPOP", key], b"lpop" if front else b"rpop", b"l")
+    if len(value) == 0:
+        delete(db, key)
+    else:
+        shrank(value)
+    return element
+
+
+def pop(db: Database, key: bytes, value: ListValue, count: i64, front: bool) -> None:
+    """LPOP (front) or RPOP key count; count >= 1, what is missing is not asked for."""
+    length: i64 = len(value)
+    emptied = count >= length
+    if emptied:
+        # The elements stay in the value, which is freed in slices once the key is deleted.
+        count = length
+    else:
+        value.remove_range(0 if front else length - count, count)
+        shrank(value)
+    if db.changed(key):
+        argv = [b"LPOP" if front else b"RPOP", key, b"%d" % count]
+        db.record(argv, b"lpop" if front else b"rpop", b"l")
+    if emptied:
+        delete(db, key)
+
+
+def replay_pop(db: Database, argv: list[bytes], front: bool) -> None:
+    """LPOP or RPOP key [count]."""
+    value = db.lookup(argv[1])
+    if value is not None:
+        pop(db, argv[1], value, parse_int(argv[2]) if len(argv) > 2 else 1, front)
+
+
+@replays(b"LPOP")
+def replay_lpop(db: Database, argv: list[bytes]) -> None:
+    """LPOP key [count]."""
+    replay_pop(db, argv, True)
+
+
+@replays(b"RPOP")
+def replay_rpop(db: Database, argv: list[bytes]) -> None:
+    """RPOP key [count]."""
+    replay_pop(db, argv, False)
+
+
+def replace(db: Database, key: bytes, value: ListValue, index: i64, element: bytes) -> None:
+    """LSET key index element; the index is within the list."""
+    grows(value, len(element))
+    value.set(index, element)
+    shrank(value)
+    if db.changed(key):
+        db.record([b"LSET", key, b"%d" % index, element], b"lset", b"l")
+
+
+@replays(b"LSET")
+def replay_lset(db: Database, argv: list[bytes]) -> None:
+    """LSET key index element."""
+    value = db.lookup(argv[1])
+    if value is not None:
+        replace(db, argv[1], value, parse_int(argv[2]), argv[3])
+
+
+def insert(
+    db: Database, key: bytes, value: ListValue, pivot: bytes, element: bytes, before: bool
+) -> i64:
+    """LINSERT key BEFORE|AFTER pivot element; returns the new length, -1 without the pivot."""
+    index: i64 = value.find(pivot, 0, 1)
+    if index < 0:
+        return -1
+    grows(value, len(element))
+    value.insert(index if before else index + 1, element)
+    if db.changed(key):
+        argv = [b"LINSERT", key, b"BEFORE" if before else b"AFTER", pivot, element]
+        db.record(argv, b"linsert", b"l")
+    return len(value)
+
+
+@replays(b"LINSERT")
+def replay_linsert(db: Database, argv: list[bytes]) -> None:
+    """LINSERT key BEFORE|AFTER pivot element."""
+    value = db.lookup(argv[1])
+    if value is not None:
+        insert(db, argv[1], value, argv[3], argv[4], argv[2] == b"BEFORE")
+
+
+def remove(db: Database, key: bytes, value: ListValue, count: i64, element: bytes) -> i64:
+    """LREM key count element; returns how many were removed."""
+    removed: i64 = value.remove_equal(element, count)
+    if removed:
+        if db.changed(key):
+            db.record([b"LREM", key, b"%d" % count, element], b"lrem", b"l")
+        if len(value) == 0:
+            delete(db, key)
+        else:
+            shrank(value)
+    return removed
+
+
+@replays(b"LREM")
+def replay_lrem(db: Database, argv: list[bytes]) -> None:
+    """LREM key count element."""
+    value = db.lookup(argv[1])
+    if value is not None:
+        remove(db, argv[1], value, parse_int(argv[2]), argv[3])
+
+
+def trim(db: Database, key: bytes, value: ListValue, start: i64, stop: i64) -> None:
+    """LTRIM key start stop: keep what lies between, both included; 0 <= start, stop < length."""
+    emptied = start > stop
+    if emptied:
+        # The elements stay in the value, which is freed in slices once the key is deleted.
+        start, stop = 1, 0
+    else:
+        value.remove_range(stop + 1, len(value) - stop - 1)
+        value.remove_range(0, start)
+        shrank(value)
+    if db.changed(key):
+        db.record([b"LTRIM", key, b"%d" % start, b"%d" % stop], b"ltrim", b"l")
+    if emptied:
+        delete(db, key)
+
+
+@replays(b"LTRIM")
+def replay_ltrim(db: Database, argv: list[bytes]) -> None:
+    """LTRIM key start stop, resolved."""
+    value = db.lookup(argv[1])
+    if value is not None:
+        trim(db, argv[1], value, parse_int(argv[2]), parse_int(argv[3]))
+
+
+def move(
+    db: Database,
+    source: bytes,
+    value: ListValue,
+    from_head: bool,
+    destination: bytes,
+    target: ListValue | None,
+    to_head: bool,
+) -> bytes:
+    """Take an element off one list and put it on another, or the same; returns it."""
+    element: bytes = value.get(0 if from_head else len(value) - 1)
+    push(db, destination, target, [element], to_head)
+    pop_one(db, source, value, from_head)
+    return element
