@@ -207,9 +207,7 @@ def step(state: State, message: Message, now: int) -> Outbox:
             _closed(work, connection)
     except Refusal as refusal:
         work.note("peer_refused", connection=connection, code=refusal.code, why=refusal.text)
-        work.send(
-            connection, {"type": "refused", "code": refusal.code, "error": refusal.text}
-        )
+        work.send(connection, {"type": "refused", "code": refusal.code, "error": refusal.text})
         work.out.close.append(connection)
     return work.finish()
 

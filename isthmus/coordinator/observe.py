@@ -1,0 +1,55 @@
+"""What Prometheus sees of a coordinator (io), read from the model at the moment of a scrape.
+
+Nothing here is on the path of a message. Names follow Prometheus' rules: base units, `_total` for
+counters, labels with few values.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from isthmus.coordinator.server import Coordinator
+
+
+class CoordinatorCollector(Collector):
+    """Reads one coordinator."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric families, as they are now."""
+        it = self._coordinator
+        state, hub = it.state, it.hub
+        members = GaugeMetricFamily(
+            "isthmus_coordinator_members", "Registered processes", labels=["role", "state"]
+        )
+        counts = Counter((m.role, "up" if m.alive else "dead") for m in state.members.values())
+        for (role, alive), count in sorted(counts.items()):
+            members.add_metric([role, alive], count)
+        yield members
+        down = sum(not state.members[shard.primary].alive for shard in state.shards)
+        for name, text, value in (
+            ("epoch", "Topology epoch", state.epoch),
+            ("term", "Term of the store this process holds", it.store.term),
+            ("shards", "Shards of the formed cluster", len(state.shards)),
+            ("shards_down", "Shards whose primary is dead", down),
+            ("connections", "Open RPC connections", hub.connections),
+        ):
+            yield GaugeMetricFamily(f"isthmus_coordinator_{name}", text, value=value)
+        counters: tuple[tuple[str, str, float], ...] = (
+            ("frames_received", "Frames received", hub.frames_received),
+            ("frames_sent", "Frames sent", hub.frames_sent),
+            ("slow_peers_closed", "Connections closed because the peer did not read",
+             hub.slow_peers_closed),
+            ("commits", "Batches committed to the store", it.commits),
+            ("commit_seconds", "Time spent in commits", it.commit_ns / 1e9),
+        )  # fmt: skip
+        for name, text, total in counters:
+            yield CounterMetricFamily(f"isthmus_coordinator_{name}", text, value=total)

@@ -1,0 +1,148 @@
+"""Connections of the coordinator (io): frames in become messages, what the model sends goes out.
+
+Each connection has a number, a reader (its task) and a writer with a queue of at most
+`QUEUE_FRAMES_MAX`. The model's side puts frames into the queue without waiting; a peer that does
+not read gets its connection closed instead of a longer queue, and learns all it missed when it
+returns, because a topology is always sent whole.
+
+Frames in: `register`, `heartbeat`, `leave` (see messages.py), told apart by "type", and calls as
+`isthmus.wire.link.RpcClient` makes them, of which there is one, `status`: anybody on the RPC port
+may ask it, and the model does not hear of it. A peer must greet and send its first frame within
+`FIRST_FRAME_SECONDS_MAX` and then may not be silent for `SILENCE_SECONDS_MAX`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from isthmus.coordinator import model
+from isthmus.wire.link import Link, LinkClosed, LinkError
+from isthmus.wire.logs import log
+
+Frame = dict[str, Any]
+QUEUE_FRAMES_MAX: Final = 256
+CONNECTIONS_MAX: Final = 4096
+FIRST_FRAME_SECONDS_MAX: Final = 5.0
+SILENCE_SECONDS_MAX: Final = 30.0
+FLUSH_SECONDS_MAX: Final = 1.0
+FRAME_BYTES_MAX: Final = 4 << 20  # the status of a thousand members fits several times
+
+
+@dataclass(slots=True)
+class _Peer:
+    frames: trio.MemorySendChannel[Frame]
+    scope: trio.CancelScope
+
+
+class Hub:
+    """All connections. `handle` takes each message; `status` answers those who only ask."""
+
+    def __init__(
+        self, handle: Callable[[model.Message], None], status: Callable[[], Frame]
+    ) -> None:
+        self._handle = handle
+        self._status = status
+        self._peers: dict[int, _Peer] = {}
+        self._last = 0
+        self.frames_received = 0
+        self.frames_sent = 0
+        self.slow_peers_closed = 0
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._peers)
+
+    def send(self, connection: int, frame: Frame) -> None:
+        """Queue a frame; a connection that is gone takes none, a full one is closed."""
+        peer = self._peers.get(connection)
+        if peer is None:
+            return
+        try:
+            peer.frames.send_nowait(frame)
+        except trio.WouldBlock:
+            self.slow_peers_closed += 1
+            log("peer_too_slow", level="WARN", connection=connection, frames=QUEUE_FRAMES_MAX)
+            peer.scope.cancel()
+        except trio.BrokenResourceError:
+            return  # its writer has just ended; the reader follows
+
+    def close(self, connection: int) -> None:
+        """End a connection once what is queued has been written."""
+        peer = self._peers.get(connection)
+        if peer is not None:
+            peer.frames.close()
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        """Run one connection to its end."""
+        if len(self._peers) >= CONNECTIONS_MAX:
+            await trio.aclose_forcefully(stream)
+            return
+        self._last += 1
+        connection = self._last
+        send, receive = trio.open_memory_channel[Frame](QUEUE_FRAMES_MAX)
+        link = Link(stream, frame_bytes_max=FRAME_BYTES_MAX)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._peers[connection] = _Peer(send, nursery.cancel_scope)
+                nursery.start_soon(self._write, link, receive, nursery.cancel_scope)
+                await self._read(link, connection)
+                # Gone, or told to go: let the writer finish what is queued, but not for ever.
+                nursery.cancel_scope.deadline = trio.current_time() + FLUSH_SECONDS_MAX
+                send.close()
+        finally:
+            del self._peers[connection]
+            self._handle(model.Closed(connection))
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + FLUSH_SECONDS_MAX):
+                await link.aclose()
+
+    async def _read(self, link: Link, connection: int) -> None:
+        patience = FIRST_FRAME_SECONDS_MAX
+        try:
+            await link.greet("coordinator", timeout_seconds=patience)
+            while True:
+                with trio.fail_after(patience):
+                    frame = await link.receive()
+                patience = SILENCE_SECONDS_MAX
+                self.frames_received += 1
+                self._take(connection, frame)
+        except (LinkClosed, trio.TooSlowError):
+            return
+        except LinkError as error:
+            log("peer_malformed", level="WARN", connection=connection, why=str(error))
+
+    def _take(self, connection: int, frame: Frame) -> None:
+        if "method" in frame:
+            self.send(connection, self._answer(frame))
+            return
+        kind = frame.get("type")
+        if kind == "heartbeat":
+            self._handle(model.Heartbeat(connection, frame))
+        elif kind == "register":
+            self._handle(model.Register(connection, frame))
+        elif kind == "leave":
+            self._handle(model.Leave(connection))
+        else:
+            text = "a frame's type is register, heartbeat or leave"
+            self.send(connection, {"type": "refused", "code": "BAD_MESSAGE", "error": text})
+            self.close(connection)
+
+    def _answer(self, frame: Frame) -> Frame:
+        if frame["method"] != "status":
+            return {"id": frame.get("id"), "error": "the only method is status"}
+        return {"id": frame.get("id"), "result": self._status()}
+
+    async def _write(
+        self, link: Link, frames: trio.MemoryReceiveChannel[Frame], session: trio.CancelScope
+    ) -> None:
+        try:
+            async for frame in frames:
+                await link.send(frame)
+                self.frames_sent += 1
+        except LinkError:
+            pass  # the peer is gone
+        session.cancel()

@@ -1,0 +1,93 @@
+"""A node's bond with its coordinator (io): what it tells, and what it does with the answers.
+
+Everything about connections is in `isthmus.wire.membership`; here its frames meet the view. Losing
+the coordinator changes nothing for clients: the node serves what its view says. Being refused
+because another process holds this node's id is different: that process has this node's place,
+so this one must stop serving (`view.fence`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from isthmus.node.cluster.view import BadTopology, ClusterView
+from isthmus.wire.logs import log
+from isthmus.wire.membership import Membership
+
+Frame = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What this node says of itself. Addresses are `host:port` as others reach them."""
+
+    incarnation: str
+    region: str
+    zone: str
+    address: str
+    link_address: str = ""
+    metrics_address: str = ""
+
+
+class CoordinatorLink:
+    """Keeps `view` as the coordinator has it. `keys` counts this node's keys, quickly."""
+
+    def __init__(self, view: ClusterView, me: Announcement, keys: Callable[[], int]) -> None:
+        self._view = view
+        self._me = me
+        self._keys = keys
+        self._membership = Membership(self._describe, self._apply, on_refused=self._refused)
+
+    @property
+    def connected(self) -> bool:
+        """True while the coordinator has this node registered."""
+        return self._membership.connected
+
+    async def run(self, address: str) -> None:
+        """Stay with the coordinator at `address` until cancelled, then say goodbye."""
+        await self._membership.run(address)
+
+    def _describe(self) -> Frame:
+        view, me = self._view, self._me
+        view.messages_sent = self._membership.sent
+        view.messages_received = self._membership.received
+        if self._membership.connected:
+            view.heard_ms = int(time.time() * 1000)
+        return {
+            "id": view.my_id,
+            "role": "node",
+            "region": me.region,
+            "zone": me.zone,
+            "address": me.address,
+            "link_address": me.link_address,
+            "metrics_address": me.metrics_address,
+            "pid": os.getpid(),
+            "incarnation": me.incarnation,
+            "cluster": view.cluster_id,
+            "epoch": view.epoch,
+            "slots": view.slots_served(),
+            "keys": self._keys(),
+        }
+
+    def _apply(self, frame: Frame) -> None:
+        view = self._view
+        before = (view.epoch, view.state_ok)
+        try:
+            view.apply(frame)
+        except BadTopology as error:
+            log("topology_refused", level="ERROR", why=str(error))
+            return
+        if before != (view.epoch, view.state_ok):
+            log(
+                "topology", epoch=view.epoch, state="ok" if view.state_ok else "fail",
+                slots=view.slots_served(), nodes=len(view.nodes),
+            )  # fmt: skip
+
+    def _refused(self, code: str, text: str) -> None:
+        if code == "DUPLICATE_ID" and not self._view.fenced:
+            self._view.fence(text)
+            log("fenced", level="ERROR", why=text)
