@@ -81,6 +81,8 @@ def resolve(ctx: Context, session: ClientState, argv: list[bytes]) -> CommandSpe
     if spec.handler is not None:
         return spec
     if len(argv) < 2:
+        if spec.alone is not None:
+            return spec.alone
         refuse(ctx, session, spec, wrong_arity(spec.name).text)
         return None
     sub = spec.subcommands.get(argv[1].lower())

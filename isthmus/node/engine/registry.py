@@ -43,9 +43,17 @@ def command(
     return register
 
 
-def container(name: str, *, since: str, group: str, complexity: str = "Depends on subcommand.") -> None:
-    """Register a command that only holds sub-commands (CLIENT, CONFIG, ...)."""
-    add(name, None, since=since, group=group, complexity=complexity, reply=ANY, arity=-2)
+def container(
+    name: str, *, since: str, group: str, complexity: str = "Depends on subcommand.", arity: int = -2,
+    flags: int = 0, categories: str = "", tips: str = "",
+) -> None:  # fmt: skip
+    """Register a command that only holds sub-commands (CLIENT, CONFIG, ...).
+
+    A container that also does something when called by its name alone (COMMAND) is declared here
+    first, and its function afterwards with @command under the same one word.
+    """
+    add(name, None, since=since, group=group, complexity=complexity, reply=ANY, arity=arity,
+        flags=flags, categories=categories, tips=tips)  # fmt: skip
 
 
 def add(
@@ -58,7 +66,8 @@ def add(
     top, sub = words[0].lower(), ""
     parent = _TOP.get(top)
     # A second capital word is a sub-command only below a container; elsewhere it is a keyword.
-    if parent is not None and parent.handler is None:
+    within = parent is not None and parent.handler is None
+    if within and len(words) > 1:
         sub = words[1].lower()
     name = f"{top}|{sub}" if sub else top
     doc = (handler.__doc__ or "").strip() if handler is not None else f"A container for {top} commands."
@@ -71,8 +80,13 @@ def add(
         tips=tuple(filter(None, tips.split(","))), doc_flags=doc_flags, reply=reply,
         summary=doc.splitlines()[0] if doc else "", get_keys=get_keys,
     )  # fmt: skip
-    if sub:
+    if within and not sub:
         assert parent is not None
+        parent.alone = spec
+    elif sub:
+        assert parent is not None
+        if sub.encode() in parent.subcommands:
+            raise ValueError(f"command {name} is declared twice")
         spec.parent = parent
         parent.subcommands[sub.encode()] = spec
         parent.subcommands[sub.upper().encode()] = spec
@@ -115,6 +129,6 @@ def find(argv: list[bytes]) -> CommandSpec | None:
         spec = COMMANDS.get(argv[0].lower())
         if spec is None:
             return None
-    if spec.handler is None and len(argv) > 1:
-        return spec.subcommands.get(argv[1].lower())
+    if spec.handler is None:
+        return spec.subcommands.get(argv[1].lower()) if len(argv) > 1 else spec.alone or spec
     return spec

@@ -5,9 +5,11 @@ cdef class CommandSpec:
     cdef public long long flags
     cdef public dict subcommands
     cdef public CommandSpec parent
+    cdef public CommandSpec alone
     cdef public long long first_key
     cdef public long long last_key
     cdef public long long key_step
+    cdef public bint movable_keys
     cdef public long long calls
     cdef public long long usec
     cdef public long long nanos

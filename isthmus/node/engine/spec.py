@@ -75,6 +75,10 @@ class KeySpec(NamedTuple):
     flags: frozenset[str]
     text: str
 
+    def is_plain_run(self) -> bool:
+        """True if a first index, a last index and a step say all."""
+        return self.word is None and self.find == "range" and self.index > 0
+
     def positions(self, argv: list[bytes]) -> Iterator[int]:
         """Indexes of the keys in argv, which holds at least the arity's arguments."""
         first = self._begin(argv)
@@ -151,23 +155,35 @@ class CommandSpec:
         self.get_keys = get_keys
         self.subcommands: dict[bytes, CommandSpec] = {}
         self.parent: CommandSpec | None = None
+        # What a container does when it is called without a sub-command (COMMAND only).
+        self.alone: CommandSpec | None = None
         self.calls = 0
         self.usec = 0
         self.nanos = 0
         self.rejected = 0
         self.failed = 0
+        # True if (first, last, step) does not tell where all keys are: ask key_positions.
+        self.movable_keys = get_keys is not None
         self.first_key, self.last_key, self.key_step = self._legacy_range()
 
     def _legacy_range(self) -> tuple[int, int, int]:
-        """COMMAND's (first, last, step); all specs that are one plain run of keys, else the first."""
-        runs = [s for s in self.key_specs if s.word is None and s.find == "range"]
-        if not runs:
-            return 0, 0, 0
-        first = min(s.index for s in runs)
-        step = runs[0].numbers[1]
-        ends = [s.index + s.numbers[0] if s.numbers[0] >= 0 else s.numbers[0] for s in runs]
-        last = min(ends) if min(ends) < 0 else max(ends)
-        return first, last, step
+        """COMMAND's (first, last, step) by Redis' rule: the one run of keys, or the neighbouring
+        runs of step 1 taken together; whatever does not fit makes the keys movable."""
+        if len(self.key_specs) == 1 and self.key_specs[0].is_plain_run():
+            last, step, _ = self.key_specs[0].numbers
+            first = self.key_specs[0].index
+            return first, first + last if last >= 0 else last, step
+        first = last = 0
+        for spec in self.key_specs:
+            if not spec.is_plain_run() or spec.numbers[1] != 1 or (last and last != spec.index - 1):
+                self.movable_keys = True
+                continue
+            if "INCOMPLETE" in spec.flags:
+                self.movable_keys = True
+            first = min(first or spec.index, spec.index)
+            end = spec.numbers[0] + spec.index if spec.numbers[0] >= 0 else spec.numbers[0]
+            last = end if end < 0 or last < 0 else max(last, end)
+        return (first, last, 1) if first else (0, 0, 0)
 
     def key_positions(self, argv: list[bytes]) -> list[int]:
         """Indexes of every key in argv, in order; argv satisfies the arity."""
