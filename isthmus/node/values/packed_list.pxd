@@ -1,16 +1,6 @@
 # The C layout of PackedList; packed_list.pyx explains it.
-from libc.stdint cimport uint32_t
-
+from isthmus.node.values.packed_chunk cimport Chunk
 from isthmus.wire.reply cimport ReplyWriter
-
-
-cdef struct Chunk:
-    Chunk* prev
-    Chunk* next
-    Py_ssize_t cap      # bytes of room after this header
-    Py_ssize_t head     # offset of the first used byte
-    Py_ssize_t tail     # offset after the last used byte
-    Py_ssize_t count    # elements
 
 
 cdef class PackedList:
@@ -61,5 +51,3 @@ cdef class PackedList:
     cdef int _merge(self, Chunk* left, Chunk* right) except -1
     cdef int _place(self, Chunk* chunk, Py_ssize_t offset, const char* p,
                     Py_ssize_t n) except -1
-    cdef Py_ssize_t _drop_equal(self, Chunk* chunk, const char* p, Py_ssize_t n,
-                                Py_ssize_t most, bint backwards) noexcept

@@ -7,7 +7,7 @@ element. A chunk is one malloc: a header, then `cap` bytes of which `head..tail`
     | free | element | element | ... | element | free |
            ^ head                              ^ tail
 
-An element can be read from either side, because its length stands on both:
+An element can be read from either side, because its length stands on both (packed_chunk.pxd):
 
     length < 254        1 byte  (length)                       payload   (length)
     length <= 65535     3 bytes (254, u16)                     payload   (u16, 254)
@@ -27,173 +27,20 @@ call that may move chunks, or hand out pointers into chunks to anything but the 
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memcpy, memmove
 
+from isthmus.node.values.packed_chunk cimport (
+    CHUNK_CAP, CHUNK_HEADER, Chunk, data_of, drop_equal, equals, footprint, grown, listpack_entries,
+    listpack_entry, pack, packed_size, payload, size_before, used_in
+)
 from isthmus.wire.reply cimport ReplyWriter
 
-cdef extern from *:
-    """
-    /* What malloc adds to a block, so that a whole chunk is 8 KiB of the heap. */
-    #define MALLOC_HEADER ((Py_ssize_t)sizeof(size_t))
-    """
-    const Py_ssize_t MALLOC_HEADER
-
-cdef Py_ssize_t CHUNK_CAP = 8192 - MALLOC_HEADER - <Py_ssize_t>sizeof(Chunk)
 cdef Py_ssize_t SHRINK_ABOVE = 512
 cdef Py_ssize_t LISTPACK_FRAME = 7      # a listpack's header and end mark
 cdef Py_ssize_t OBJECT_BYTES = 88       # the Python object itself
 cdef Py_ssize_t SLICE_BATCH = 1024
 
-
-# --- one element -------------------------------------------------------------------------------
-
-cdef inline char* _data(Chunk* chunk) noexcept nogil:
-    return <char*>chunk + sizeof(Chunk)
-
-
-cdef inline Py_ssize_t _used(Chunk* chunk) noexcept nogil:
-    return chunk.tail - chunk.head
-
-
-cdef inline Py_ssize_t _tag_size(Py_ssize_t n) noexcept nogil:
-    if n < 254:
-        return 1
-    return 3 if n <= 0xFFFF else 9
-
-
-cdef inline Py_ssize_t _packed_size(Py_ssize_t n) noexcept nogil:
-    return n + 2 * _tag_size(n)
-
-
-cdef inline void _pack(char* at, const char* p, Py_ssize_t n) noexcept nogil:
-    cdef unsigned short small
-    cdef unsigned long long large
-    if n < 254:
-        at[0] = <char>n
-        memcpy(at + 1, p, n)
-        at[n + 1] = <char>n
-    elif n <= 0xFFFF:
-        small = <unsigned short>n
-        at[0] = <char>254
-        memcpy(at + 1, &small, 2)
-        memcpy(at + 3, p, n)
-        memcpy(at + 3 + n, &small, 2)
-        at[n + 5] = <char>254
-    else:
-        large = <unsigned long long>n
-        at[0] = <char>255
-        memcpy(at + 1, &large, 8)
-        memcpy(at + 9, p, n)
-        memcpy(at + 9 + n, &large, 8)
-        at[n + 17] = <char>255
-
-
-cdef inline char* _payload(char* at, Py_ssize_t* n) noexcept nogil:
-    """The payload of the element that begins at `at`."""
-    cdef unsigned char tag = <unsigned char>at[0]
-    cdef unsigned short small
-    cdef unsigned long long large
-    if tag < 254:
-        n[0] = tag
-        return at + 1
-    if tag == 254:
-        memcpy(&small, at + 1, 2)
-        n[0] = small
-        return at + 3
-    memcpy(&large, at + 1, 8)
-    n[0] = <Py_ssize_t>large
-    return at + 9
-
-
-cdef inline Py_ssize_t _size_before(char* end) noexcept nogil:
-    """The packed size of the element that ends at `end`."""
-    cdef unsigned char tag = <unsigned char>(end - 1)[0]
-    cdef unsigned short small
-    cdef unsigned long long large
-    if tag < 254:
-        return <Py_ssize_t>tag + 2
-    if tag == 254:
-        memcpy(&small, end - 3, 2)
-        return <Py_ssize_t>small + 6
-    memcpy(&large, end - 9, 8)
-    return <Py_ssize_t>large + 18
-
-
-cdef inline bint _equals(const char* a, const char* b, Py_ssize_t n) noexcept nogil:
-    return n == 0 or (a[0] == b[0] and memcmp(a, b, n) == 0)
-
-
-cdef bint _as_integer(const char* p, Py_ssize_t n, long long* value) noexcept nogil:
-    """Whether these bytes are a canonical int64, as Redis' listpack stores numbers."""
-    cdef bint negative = p[0] == b'-'
-    cdef Py_ssize_t i = 1 if negative else 0
-    cdef unsigned long long number = 0
-    cdef unsigned int digit
-    if n > 20 or i == n:
-        return False
-    if p[i] == b'0':
-        value[0] = 0
-        return n == 1
-    while i < n:
-        digit = <unsigned char>p[i] - 48u
-        if digit > 9 or number > (0xFFFFFFFFFFFFFFFFULL - digit) / 10:
-            return False
-        number = number * 10 + digit
-        i += 1
-    if negative:
-        if number > 0x8000000000000000ULL:
-            return False
-        value[0] = <long long>(0 - number)
-    else:
-        if number > 0x7FFFFFFFFFFFFFFFULL:
-            return False
-        value[0] = <long long>number
-    return True
-
-
-cdef Py_ssize_t _listpack_entry(const char* p, Py_ssize_t n) noexcept nogil:
-    """The bytes that Redis' listpack spends on this element (its header, body, back length)."""
-    cdef long long v
-    cdef Py_ssize_t size
-    if 0 < n <= 20 and (p[0] == b'-' or b'0' <= p[0] <= b'9') and _as_integer(p, n, &v):
-        if 0 <= v <= 127:
-            return 2
-        if -4096 <= v <= 4095:
-            return 3
-        if -32768 <= v <= 32767:
-            return 4
-        if -8388608 <= v <= 8388607:
-            return 5
-        return 6 if -2147483648 <= v <= 2147483647 else 10
-    size = n + (1 if n < 64 else 2 if n < 4096 else 5)
-    if size <= 127:
-        return size + 1
-    if size < 16383:
-        return size + 2
-    if size < 2097151:
-        return size + 3
-    return size + (4 if size < 268435455 else 5)
-
-
-cdef Py_ssize_t _listpack_entries(Chunk* chunk) noexcept nogil:
-    cdef Py_ssize_t total = 0, n
-    cdef char* at = _data(chunk) + chunk.head
-    cdef char* end = _data(chunk) + chunk.tail
-    cdef char* p
-    while at < end:
-        p = _payload(at, &n)
-        total += _listpack_entry(p, n)
-        at += _packed_size(n)
-    return total
-
-
-cdef inline Py_ssize_t _grown(Py_ssize_t need) noexcept nogil:
-    """The room to reserve for `need` bytes: half as much again, in whole malloc units."""
-    cdef Py_ssize_t fixed = MALLOC_HEADER + <Py_ssize_t>sizeof(Chunk)
-    cdef Py_ssize_t room = ((need + need // 2 + 16 + fixed + 15) & ~<Py_ssize_t>15) - fixed
-    if need > CHUNK_CAP:
-        return need
-    return room if room < CHUNK_CAP else CHUNK_CAP
+assert CHUNK_HEADER == sizeof(Chunk)
 
 
 cdef class PackedList:
@@ -226,25 +73,25 @@ cdef class PackedList:
         self.push_raw(PyBytes_AS_STRING(element), PyBytes_GET_SIZE(element), False)
 
     cdef int push_raw(self, const char* p, Py_ssize_t n, bint front) except -1:
-        cdef Py_ssize_t size = _packed_size(n)
+        cdef Py_ssize_t size = packed_size(n)
         cdef Chunk* chunk
         if front:
             chunk = self._head
             if chunk == NULL or chunk.head < size:
                 chunk = self._room_at_end(size, True)
             chunk.head -= size
-            _pack(_data(chunk) + chunk.head, p, n)
+            pack(data_of(chunk) + chunk.head, p, n)
             self._hint = NULL
         else:
             chunk = self._tail
             if chunk == NULL or chunk.cap - chunk.tail < size:
                 chunk = self._room_at_end(size, False)
-            _pack(_data(chunk) + chunk.tail, p, n)
+            pack(data_of(chunk) + chunk.tail, p, n)
             chunk.tail += size
         chunk.count += 1
         self._length += 1
         if self._listpack >= 0:
-            self._listpack += _listpack_entry(p, n)
+            self._listpack += listpack_entry(p, n)
         return 0
 
     cdef Chunk* _room_at_end(self, Py_ssize_t size, bint front) except NULL:
@@ -253,20 +100,20 @@ cdef class PackedList:
         cdef Chunk* fresh
         cdef Py_ssize_t used, cap
         if chunk != NULL:
-            used = _used(chunk)
+            used = used_in(chunk)
             if used + size <= chunk.cap and 2 * used <= chunk.cap:
                 # Sliding a half-empty chunk is paid for by the pushes that fill the other half.
                 cap = chunk.cap - used if front else 0
-                memmove(_data(chunk) + cap, _data(chunk) + chunk.head, used)
+                memmove(data_of(chunk) + cap, data_of(chunk) + chunk.head, used)
                 chunk.head = cap
                 chunk.tail = cap + used
                 return chunk
             if used + size <= CHUNK_CAP and chunk.cap < CHUNK_CAP:
-                cap = _grown(used + size)
+                cap = grown(used + size)
                 return self._resize(chunk, cap, cap - used if front else 0)
             if chunk.cap - used > chunk.cap // 8:
                 self._resize(chunk, used, 0)
-        cap = size if size > CHUNK_CAP // 2 else CHUNK_CAP if chunk != NULL else _grown(size)
+        cap = size if size > CHUNK_CAP // 2 else CHUNK_CAP if chunk != NULL else grown(size)
         fresh = self._new_chunk(cap)
         fresh.head = fresh.tail = cap if front else 0
         self._link_after(fresh, NULL if front else self._tail)
@@ -278,9 +125,9 @@ cdef class PackedList:
         cdef char* p
         if chunk == NULL:
             return None
-        p = _payload(_data(chunk) + chunk.head, &n)
+        p = payload(data_of(chunk) + chunk.head, &n)
         element = PyBytes_FromStringAndSize(p, n)
-        chunk.head += _packed_size(n)
+        chunk.head += packed_size(n)
         self._hint = NULL
         self._popped(chunk, p, n)
         return element
@@ -291,8 +138,8 @@ cdef class PackedList:
         cdef char* p
         if chunk == NULL:
             return None
-        size = _size_before(_data(chunk) + chunk.tail)
-        p = _payload(_data(chunk) + chunk.tail - size, &n)
+        size = size_before(data_of(chunk) + chunk.tail)
+        p = payload(data_of(chunk) + chunk.tail - size, &n)
         element = PyBytes_FromStringAndSize(p, n)
         chunk.tail -= size
         self._popped(chunk, p, n)
@@ -303,10 +150,10 @@ cdef class PackedList:
         self._length -= 1
         chunk.count -= 1
         if self._listpack >= 0:
-            self._listpack -= _listpack_entry(p, n)
+            self._listpack -= listpack_entry(p, n)
         if chunk.count == 0:
             self._unlink(chunk)
-        elif chunk.cap > SHRINK_ABOVE and _used(chunk) * 4 < chunk.cap:
+        elif chunk.cap > SHRINK_ABOVE and used_in(chunk) * 4 < chunk.cap:
             self._shrink_if_sparse()
         return 0
 
@@ -319,7 +166,7 @@ cdef class PackedList:
         if i < 0 or i >= self._length:
             raise IndexError(i)
         chunk = self._locate(i, &offset)
-        p = _payload(_data(chunk) + offset, &n)
+        p = payload(data_of(chunk) + offset, &n)
         return PyBytes_FromStringAndSize(p, n)
 
     cpdef set(self, Py_ssize_t i, bytes element):
@@ -331,10 +178,10 @@ cdef class PackedList:
         if i < 0 or i >= self._length:
             raise IndexError(i)
         chunk = self._locate(i, &offset)
-        p = _payload(_data(chunk) + offset, &n)
+        p = payload(data_of(chunk) + offset, &n)
         if n == size:
             if self._listpack >= 0:
-                self._listpack += _listpack_entry(fresh, size) - _listpack_entry(p, n)
+                self._listpack += listpack_entry(fresh, size) - listpack_entry(p, n)
             memcpy(p, fresh, n)
             return
         # The new element goes in first: should memory run out, nothing has changed.
@@ -356,24 +203,24 @@ cdef class PackedList:
             chunk = self._locate(i, &offset)
             self._place(chunk, offset, p, n)
             self._length += 1
-            self._hint = NULL
             if self._listpack >= 0:
-                self._listpack += _listpack_entry(p, n)
+                self._listpack += listpack_entry(p, n)
 
     cdef int _place(self, Chunk* chunk, Py_ssize_t offset, const char* p,
                     Py_ssize_t n) except -1:
         """Open a gap before `offset` (an element's start, or the end) and pack the element in."""
-        cdef Py_ssize_t size = _packed_size(n)
+        cdef Py_ssize_t size = packed_size(n)
         cdef Py_ssize_t before, cap
         cdef Chunk* fresh
         cdef char* data
-        while _used(chunk) + size > CHUNK_CAP:
+        while used_in(chunk) + size > CHUNK_CAP:
             if offset == chunk.head and chunk.prev != NULL \
-                    and _used(chunk.prev) + size <= CHUNK_CAP:
+                    and used_in(chunk.prev) + size <= CHUNK_CAP:
                 chunk = chunk.prev
                 offset = chunk.tail
+                self._hint = NULL
             elif offset == chunk.head or offset == chunk.tail:
-                cap = size if size > CHUNK_CAP // 2 else _grown(size)
+                cap = size if size > CHUNK_CAP // 2 else grown(size)
                 fresh = self._new_chunk(cap)
                 self._link_after(fresh, chunk.prev if offset == chunk.head else chunk)
                 chunk = fresh
@@ -382,29 +229,29 @@ cdef class PackedList:
             else:
                 before = offset - chunk.head
                 fresh = self._split(chunk, offset if size > CHUNK_CAP // 2 else -1)
-                if before > _used(chunk):
-                    offset = fresh.head + before - _used(chunk)
+                if before > used_in(chunk):
+                    offset = fresh.head + before - used_in(chunk)
                     chunk = fresh
                 else:
                     offset = chunk.head + before
         before = offset - chunk.head
-        if _used(chunk) + size > chunk.cap:
-            chunk = self._resize(chunk, _grown(_used(chunk) + size), 0)
+        if used_in(chunk) + size > chunk.cap:
+            chunk = self._resize(chunk, grown(used_in(chunk) + size), 0)
         elif chunk.cap - chunk.tail < size and chunk.head < size:
-            memmove(_data(chunk), _data(chunk) + chunk.head, _used(chunk))
+            memmove(data_of(chunk), data_of(chunk) + chunk.head, used_in(chunk))
             chunk.tail -= chunk.head
             chunk.head = 0
         offset = chunk.head + before
-        data = _data(chunk)
+        data = data_of(chunk)
         if chunk.cap - chunk.tail >= size and (chunk.head < size
-                                               or 2 * before >= _used(chunk)):
+                                               or 2 * before >= used_in(chunk)):
             memmove(data + offset + size, data + offset, chunk.tail - offset)
             chunk.tail += size
         else:
             memmove(data + chunk.head - size, data + chunk.head, before)
             chunk.head -= size
             offset -= size
-        _pack(data + offset, p, n)
+        pack(data + offset, p, n)
         chunk.count += 1
         return 0
 
@@ -423,17 +270,17 @@ cdef class PackedList:
             if first == chunk.head and count >= chunk.count:
                 taken = chunk.count
                 if self._listpack >= 0:
-                    self._listpack -= _listpack_entries(chunk)
+                    self._listpack -= listpack_entries(chunk)
                 self._unlink(chunk)
             else:
-                data = _data(chunk)
+                data = data_of(chunk)
                 end = first
                 taken = 0
                 while taken < count and end < chunk.tail:
-                    p = _payload(data + end, &n)
+                    p = payload(data + end, &n)
                     if self._listpack >= 0:
-                        self._listpack -= _listpack_entry(p, n)
-                    end += _packed_size(n)
+                        self._listpack -= listpack_entry(p, n)
+                    end += packed_size(n)
                     taken += 1
                 if first == chunk.head:
                     chunk.head = end
@@ -472,7 +319,7 @@ cdef class PackedList:
             most = self._length
         while chunk != NULL and removed < most:
             after = chunk.prev if backwards else chunk.next
-            dropped = self._drop_equal(chunk, p, n, most - removed, backwards)
+            dropped = drop_equal(chunk, p, n, most - removed, backwards)
             if dropped:
                 removed += dropped
                 self._length -= dropped
@@ -485,51 +332,10 @@ cdef class PackedList:
                     self._merge(chunk.prev, chunk)
             chunk = after
         if self._listpack >= 0:
-            self._listpack -= removed * _listpack_entry(p, n)
+            self._listpack -= removed * listpack_entry(p, n)
         if removed and self._length:
             self._shrink_if_sparse()
         return removed
-
-    cdef Py_ssize_t _drop_equal(self, Chunk* chunk, const char* p, Py_ssize_t n,
-                                Py_ssize_t most, bint backwards) noexcept:
-        """Close up the chunk over at most `most` elements equal to p; returns how many."""
-        cdef char* data = _data(chunk)
-        cdef Py_ssize_t read = chunk.tail if backwards else chunk.head
-        cdef Py_ssize_t write = read
-        cdef Py_ssize_t dropped = 0, size, length
-        cdef char* q
-        while (read > chunk.head if backwards else read < chunk.tail) and dropped < most:
-            if backwards:
-                size = _size_before(data + read)
-                read -= size
-                q = _payload(data + read, &length)
-            else:
-                q = _payload(data + read, &length)
-                size = _packed_size(length)
-            if length == n and _equals(q, p, n):
-                dropped += 1
-                if not backwards:
-                    read += size
-                continue
-            if backwards:
-                write -= size
-                if write != read:
-                    memmove(data + write, data + read, size)
-            else:
-                if write != read:
-                    memmove(data + write, data + read, size)
-                write += size
-                read += size
-        if dropped:
-            if backwards:
-                size = read - chunk.head
-                memmove(data + write - size, data + chunk.head, size)
-                chunk.head = write - size
-            else:
-                memmove(data + write, data + read, chunk.tail - read)
-                chunk.tail = write + chunk.tail - read
-            chunk.count -= dropped
-        return dropped
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -542,23 +348,23 @@ cdef class PackedList:
         if count <= 0 or start < 0 or start >= self._length:
             return
         chunk = self._locate(start, &offset)
-        data = _data(chunk)
+        data = data_of(chunk)
         if not reverse:
             count = min(count, self._length - start)
             while True:
-                p = _payload(data + offset, &n)
+                p = payload(data + offset, &n)
                 reply.bulk_raw(p, n)
                 count -= 1
                 if count == 0:
                     return
-                offset += _packed_size(n)
+                offset += packed_size(n)
                 if offset == chunk.tail:
                     chunk = chunk.next
                     offset = chunk.head
-                    data = _data(chunk)
+                    data = data_of(chunk)
         count = min(count, start + 1)
         while True:
-            p = _payload(data + offset, &n)
+            p = payload(data + offset, &n)
             reply.bulk_raw(p, n)
             count -= 1
             if count == 0:
@@ -566,8 +372,8 @@ cdef class PackedList:
             if offset == chunk.head:
                 chunk = chunk.prev
                 offset = chunk.tail
-                data = _data(chunk)
-            offset -= _size_before(data + offset)
+                data = data_of(chunk)
+            offset -= size_before(data + offset)
 
     cpdef list slice(self, Py_ssize_t start, Py_ssize_t count, bint reverse=False):
         cdef Py_ssize_t offset, n
@@ -579,7 +385,7 @@ cdef class PackedList:
         count = min(count, start + 1 if reverse else self._length - start)
         chunk = self._locate(start, &offset)
         while True:
-            p = _payload(_data(chunk) + offset, &n)
+            p = payload(data_of(chunk) + offset, &n)
             out.append(PyBytes_FromStringAndSize(p, n))
             count -= 1
             if count == 0:
@@ -588,9 +394,9 @@ cdef class PackedList:
                 if offset == chunk.head:
                     chunk = chunk.prev
                     offset = chunk.tail
-                offset -= _size_before(_data(chunk) + offset)
+                offset -= size_before(data_of(chunk) + offset)
             else:
-                offset += _packed_size(n)
+                offset += packed_size(n)
                 if offset == chunk.tail:
                     chunk = chunk.next
                     offset = chunk.head
@@ -632,8 +438,8 @@ cdef class PackedList:
         if 0 < compared_max < left:
             left = compared_max
         while True:
-            q = _payload(_data(chunk) + offset, &length)
-            if length == n and _equals(q, p, n):
+            q = payload(data_of(chunk) + offset, &length)
+            if length == n and equals(q, p, n):
                 if rank > 1:
                     rank -= 1
                 else:
@@ -648,10 +454,10 @@ cdef class PackedList:
                 if offset == chunk.head:
                     chunk = chunk.prev
                     offset = chunk.tail
-                offset -= _size_before(_data(chunk) + offset)
+                offset -= size_before(data_of(chunk) + offset)
             else:
                 i += 1
-                offset += _packed_size(length)
+                offset += packed_size(length)
                 if offset == chunk.tail:
                     chunk = chunk.next
                     offset = chunk.head
@@ -662,7 +468,7 @@ cdef class PackedList:
         if self._listpack >= 0:
             return self._listpack
         while chunk != NULL:
-            total += _listpack_entries(chunk)
+            total += listpack_entries(chunk)
             chunk = chunk.next
         self._listpack = total
         return total
@@ -687,10 +493,10 @@ cdef class PackedList:
         cdef Chunk* chunk = self._head
         cdef Chunk* twin
         while chunk != NULL:
-            twin = other._new_chunk(_used(chunk))
+            twin = other._new_chunk(used_in(chunk))
             twin.tail = twin.cap
             twin.count = chunk.count
-            memcpy(_data(twin), _data(chunk) + chunk.head, twin.tail)
+            memcpy(data_of(twin), data_of(chunk) + chunk.head, twin.tail)
             other._link_after(twin, other._tail)
             other._length += twin.count
             chunk = chunk.next
@@ -715,14 +521,14 @@ cdef class PackedList:
             offset = chunk.head
             count = 0
             while offset < chunk.tail:
-                p = _payload(_data(chunk) + offset, &n)
-                packed += _listpack_entry(p, n)
-                offset += _packed_size(n)
-                assert _size_before(_data(chunk) + offset) == _packed_size(n), "tags differ"
+                p = payload(data_of(chunk) + offset, &n)
+                packed += listpack_entry(p, n)
+                offset += packed_size(n)
+                assert size_before(data_of(chunk) + offset) == packed_size(n), "tags differ"
                 count += 1
             assert offset == chunk.tail and count == chunk.count, "chunk count"
             total += count
-            nbytes += _footprint(chunk.cap)
+            nbytes += footprint(chunk.cap)
             before = chunk
             chunk = chunk.next
         assert before == self._tail and total == self._length, "length"
@@ -733,13 +539,13 @@ cdef class PackedList:
     # --- chunks ---------------------------------------------------------------------------------
 
     cdef Chunk* _new_chunk(self, Py_ssize_t cap) except NULL:
-        cdef Chunk* chunk = <Chunk*>malloc(sizeof(Chunk) + cap)
+        cdef Chunk* chunk = <Chunk*>malloc(CHUNK_HEADER + cap)
         if chunk == NULL:
             raise MemoryError
         chunk.prev = chunk.next = NULL
         chunk.cap = cap
         chunk.head = chunk.tail = chunk.count = 0
-        self.nbytes += _footprint(cap)
+        self.nbytes += footprint(cap)
         return chunk
 
     cdef void _link_after(self, Chunk* chunk, Chunk* before) noexcept:
@@ -766,15 +572,15 @@ cdef class PackedList:
             self._tail = chunk.prev
         else:
             chunk.next.prev = chunk.prev
-        self.nbytes -= _footprint(chunk.cap)
+        self.nbytes -= footprint(chunk.cap)
         free(chunk)
 
     cdef Chunk* _resize(self, Chunk* chunk, Py_ssize_t cap, Py_ssize_t head) except NULL:
         """Replace a chunk by one of `cap` bytes with the used bytes beginning at `head`."""
         cdef Chunk* fresh = self._new_chunk(cap)
-        memcpy(_data(fresh) + head, _data(chunk) + chunk.head, _used(chunk))
+        memcpy(data_of(fresh) + head, data_of(chunk) + chunk.head, used_in(chunk))
         fresh.head = head
-        fresh.tail = head + _used(chunk)
+        fresh.tail = head + used_in(chunk)
         fresh.count = chunk.count
         self._link_after(fresh, chunk)
         self._unlink(chunk)
@@ -783,18 +589,18 @@ cdef class PackedList:
     cdef Chunk* _split(self, Chunk* chunk, Py_ssize_t offset) except NULL:
         """Move what lies from `offset` on (-1: about the second half) to a new next chunk."""
         cdef Py_ssize_t kept = 0, n, last
-        cdef Py_ssize_t middle = offset if offset >= 0 else chunk.head + _used(chunk) // 2
+        cdef Py_ssize_t middle = offset if offset >= 0 else chunk.head + used_in(chunk) // 2
         cdef Chunk* fresh
         cdef Py_ssize_t at = chunk.head
-        last = chunk.tail - _size_before(_data(chunk) + chunk.tail)
+        last = chunk.tail - size_before(data_of(chunk) + chunk.tail)
         while at < middle and at < last:
-            _payload(_data(chunk) + at, &n)
-            at += _packed_size(n)
+            payload(data_of(chunk) + at, &n)
+            at += packed_size(n)
             kept += 1
-        fresh = self._new_chunk(_grown(chunk.tail - at))
+        fresh = self._new_chunk(grown(chunk.tail - at))
         fresh.tail = chunk.tail - at
         fresh.count = chunk.count - kept
-        memcpy(_data(fresh), _data(chunk) + at, fresh.tail)
+        memcpy(data_of(fresh), data_of(chunk) + at, fresh.tail)
         chunk.tail = at
         chunk.count = kept
         self._link_after(fresh, chunk)
@@ -803,25 +609,25 @@ cdef class PackedList:
     cdef int _shrink_if_sparse(self) except -1:
         """Give back the room of a list that has become short; nothing is lost if that fails."""
         cdef Chunk* chunk = self._head
-        if chunk == self._tail and chunk.cap > SHRINK_ABOVE and _used(chunk) * 4 < chunk.cap:
+        if chunk == self._tail and chunk.cap > SHRINK_ABOVE and used_in(chunk) * 4 < chunk.cap:
             try:
-                self._resize(chunk, _grown(_used(chunk)), 0)
+                self._resize(chunk, grown(used_in(chunk)), 0)
             except MemoryError:
                 return 0
         return 1
 
     cdef int _merge(self, Chunk* left, Chunk* right) except -1:
         """Join two neighbours that together fill less than half a chunk; returns whether."""
-        cdef Py_ssize_t both = _used(left) + _used(right)
+        cdef Py_ssize_t both = used_in(left) + used_in(right)
         if both > CHUNK_CAP // 2:
             return 0
-        if left.cap - left.tail < _used(right):
+        if left.cap - left.tail < used_in(right):
             try:
-                left = self._resize(left, _grown(both), 0)
+                left = self._resize(left, grown(both), 0)
             except MemoryError:
                 return 0    # nothing is lost but compactness
-        memcpy(_data(left) + left.tail, _data(right) + right.head, _used(right))
-        left.tail += _used(right)
+        memcpy(data_of(left) + left.tail, data_of(right) + right.head, used_in(right))
+        left.tail += used_in(right)
         left.count += right.count
         self._unlink(right)
         return 1
@@ -853,23 +659,18 @@ cdef class PackedList:
         """The chunk of element i and the element's offset in it; i is in range."""
         cdef Py_ssize_t first, n, at
         cdef Chunk* chunk = self._seek(i, &first)
-        cdef char* data = _data(chunk)
+        cdef char* data = data_of(chunk)
         if 2 * (i - first) <= chunk.count:
             at = chunk.head
             while first < i:
-                _payload(data + at, &n)
-                at += _packed_size(n)
+                payload(data + at, &n)
+                at += packed_size(n)
                 first += 1
         else:
             at = chunk.tail
             first += chunk.count
             while first > i:
-                at -= _size_before(data + at)
+                at -= size_before(data + at)
                 first -= 1
         offset[0] = at
         return chunk
-
-
-cdef inline Py_ssize_t _footprint(Py_ssize_t cap) noexcept nogil:
-    """The heap bytes of a chunk with this capacity, in malloc's own units."""
-    return (cap + <Py_ssize_t>sizeof(Chunk) + MALLOC_HEADER + 15) & ~<Py_ssize_t>15
