@@ -75,9 +75,7 @@ async def echo(method: str, params: dict[str, Any]) -> Any:
     return [method, params]
 
 
-async def test_calls_overlap(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_calls_overlap(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     nursery.start_soon(serve_rpc, theirs, echo, "server")
     order = []
