@@ -7,6 +7,7 @@ metrics) are 0: the process picks one and tells the coordinator, and ``isthmus s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 HOST = "127.0.0.1"
 SHARDS_MAX = 256
 PROXIES_MAX = 64
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class BadPlan(ValueError):
@@ -102,8 +104,10 @@ def _check(options: Options) -> None:
     ):
         if not 1 <= value <= most:
             raise BadPlan(f"{name} must be from 1 to {most}, not {value}")
-    if not all(zone.isascii() and zone.isprintable() and " " not in zone for zone in options.zones):
-        raise BadPlan("--zones is a list of names without spaces, such as a,b,c")
+    for option, names in (("--zones", options.zones), ("--region", (options.region,))):
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise BadPlan(f"{option}: a name is letters, digits and - _ . only, not {name!r}")
     taken: dict[int, str] = {}
     for option, first, count in (
         ("--coordinator-port", options.coordinator_port, 1),

@@ -56,6 +56,8 @@ def test_command_lines() -> None:
         ({"shards": 0}, "--shards"),
         ({"proxies": 0}, "--proxies"),
         ({"zones": ("a b",)}, "--zones"),
+        ({"zones": ("a", "")}, "--zones"),
+        ({"region": "a/b"}, "--region"),
         ({"port": 65535}, "--port 65535 leaves no room for 2"),
         ({"node_port": 0}, "--node-port"),
         ({"node_port": 9399}, "--node-port and --coordinator-port both want port 9400"),
