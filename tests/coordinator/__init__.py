@@ -1,0 +1,1 @@
+"""The coordinator: placement, stores, process."""
