@@ -34,7 +34,8 @@ cdef class RequestParser(Feed):
     cdef Py_ssize_t count
     cdef Py_ssize_t bulk
     cdef Py_ssize_t scanned
-    # Where the last request lies in `data`, if it does so whole and well-formed; else -1 and `last`.
+    # Where the last request lies in `data`, if it is there whole and well-formed; else -1, and
+    # `last` holds its arguments.
     cdef Py_ssize_t raw_start
     cdef Py_ssize_t raw_stop
     cdef list last

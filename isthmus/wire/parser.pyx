@@ -6,10 +6,10 @@ canonical, at most nine digits, CRLF) is read in one pass by `_short_head`, anyt
 the careful way through `head`; the argument list is made at its final size; and the names of
 commands, which repeat for ever, come from a small table of ready objects with a cached hash.
 
-How it is safe: an argument list longer than `_PRESIZED_MAX` grows as arguments arrive, storage grows with
-the bytes that arrived (at most twofold), so nothing is allocated on the word of a header. A
-list that is still being filled has a size that covers only what is filled whenever Python code
-may run between two calls.
+How it is safe: an argument list longer than `_PRESIZED_MAX` grows as arguments arrive, storage
+grows with the bytes that arrived (at most twofold), so nothing is allocated on the word of a
+header. A list that is still being filled has a size that covers only what is filled whenever
+Python code may run between two calls.
 """
 
 cimport cython
@@ -430,7 +430,7 @@ cdef class RequestParser(Feed):
         return 1 if _int64(line + 1, size - 1, value) else 2
 
     cdef Py_ssize_t line_end(self, char stop, bytes too_big) except -2:
-        """Find `stop` in the line at `pos`, by Redis' rule: a NUL before it hides it. -1 if absent."""
+        """Find `stop` in the line at `pos`; -1 if absent, or hidden by a NUL as in Redis."""
         cdef const char* line = self.data + self.pos
         cdef Py_ssize_t size = self.end - self.pos
         cdef Py_ssize_t window = min(size, <Py_ssize_t>self.inline_bytes_max + 1)
