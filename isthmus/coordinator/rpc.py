@@ -36,6 +36,7 @@ FRAME_BYTES_MAX: Final = 4 << 20  # the status of a thousand members fits severa
 class _Peer:
     frames: trio.MemorySendChannel[Frame]
     scope: trio.CancelScope
+    closing: bool = False  # told to go: what it still says is not heard, nothing more is queued
 
 
 class Hub:
@@ -60,7 +61,7 @@ class Hub:
     def send(self, connection: int, frame: Frame) -> None:
         """Queue a frame; a connection that is gone takes none, a full one is closed."""
         peer = self._peers.get(connection)
-        if peer is None:
+        if peer is None or peer.closing:
             return
         try:
             peer.frames.send_nowait(frame)
@@ -75,6 +76,7 @@ class Hub:
         """End a connection once what is queued has been written."""
         peer = self._peers.get(connection)
         if peer is not None:
+            peer.closing = True
             peer.frames.close()
 
     async def serve(self, stream: trio.abc.Stream) -> None:
@@ -93,7 +95,7 @@ class Hub:
                 await self._read(link, connection)
                 # Gone, or told to go: let the writer finish what is queued, but not for ever.
                 nursery.cancel_scope.deadline = trio.current_time() + FLUSH_SECONDS_MAX
-                send.close()
+                self.close(connection)
         finally:
             del self._peers[connection]
             self._handle(model.Closed(connection))
@@ -104,7 +106,7 @@ class Hub:
         patience = FIRST_FRAME_SECONDS_MAX
         try:
             await link.greet("coordinator", timeout_seconds=patience)
-            while True:
+            while not self._peers[connection].closing:
                 with trio.fail_after(patience):
                     frame = await link.receive()
                 patience = SILENCE_SECONDS_MAX

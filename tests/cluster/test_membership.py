@@ -13,7 +13,9 @@ async def test_three_nodes_form_a_cluster_and_all_hear_of_it(
 ) -> None:
     world = World(nursery, 3)
     coordinator = await world.start()
-    nodes = [FakeNode(world, n, z, p).start() for n, z, p in zip("abd", "xyz", (1, 2, 3), strict=True)]
+    nodes = [
+        FakeNode(world, n, z, p).start() for n, z, p in zip("abd", "xyz", (1, 2, 3), strict=True)
+    ]
     await until(lambda: all(node.view.state_ok for node in nodes))
     assert [node.view.slots_served() for node in nodes] == [5462, 5461, 5461]
     assert {node.view.epoch for node in nodes} == {coordinator.state.epoch}

@@ -38,7 +38,9 @@ class World:
         return self.coordinator
 
     async def _run(
-        self, coordinator: Coordinator, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        coordinator: Coordinator,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         async with trio.open_nursery() as inner:
             self.inner = inner
