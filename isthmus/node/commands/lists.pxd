@@ -4,7 +4,7 @@ from isthmus.node.values.lists cimport (
 )
 
 cdef bint is_left(bytes word)
-cdef void push_existing(Context ctx, list argv, bint front)
+cpdef void push_existing(Context ctx, list[bytes] argv, bint front)
 cdef void write_end(Context ctx, ListValue value, long long count, bint front)
-cdef void pop_end(Context ctx, list argv, bint front)
+cpdef void pop_end(Context ctx, list[bytes] argv, bint front)
 cdef void move_one(Context ctx, bytes source, bint from_head, bytes destination, bint to_head)

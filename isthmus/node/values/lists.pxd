@@ -7,7 +7,7 @@ cdef class ListValue(PackedList):
 cdef void grows(ListValue value, long long added)
 cdef void shrank(ListValue value)
 
-cpdef ListValue push(Database db, bytes key, ListValue value, list elements, bint front)
+cpdef ListValue push(Database db, bytes key, ListValue value, list[bytes] elements, bint front)
 cpdef bytes pop_one(Database db, bytes key, ListValue value, bint front)
 cpdef void pop(Database db, bytes key, ListValue value, long long count, bint front)
 cpdef void replace(Database db, bytes key, ListValue value, long long index, bytes element)
