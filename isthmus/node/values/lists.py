@@ -64,9 +64,9 @@ def push(
     db: Database, key: bytes, value: ListValue | None, elements: list[bytes], front: bool
 ) -> ListValue:
     """LPUSH (front) or RPUSH key element...; `value` is the list there now or None."""
+    fresh = value is None
     if value is None:
         value = ListValue()
-        db.store(key, value, -1)
     if not value.outgrown:
         added: i64 = 0
         for element in elements:
@@ -78,6 +78,8 @@ def push(
     else:
         for element in elements:
             value.push_tail(element)
+    if fresh:
+        db.store(key, value, -1)
     if db.changed(key):
         argv = [b"LPUSH" if front else b"RPUSH", key, *elements]
         db.record(argv, b"lpush" if front else b"rpush", b"l")
