@@ -79,7 +79,8 @@ def test_slots(client: Client, client3: Client) -> None:
 def test_shards(client: Client, client3: Client) -> None:
     said = client3("CLUSTER", "SHARDS")
     assert said.startswith(
-        b"*3\r\n%2\r\n$5\r\nslots\r\n*4\r\n:0\r\n:99\r\n:101\r\n:8191\r\n$5\r\nnodes\r\n*1\r\n%7\r\n"
+        b"*3\r\n%2\r\n$5\r\nslots\r\n*4\r\n:0\r\n:99\r\n:101\r\n:8191\r\n"
+        b"$5\r\nnodes\r\n*1\r\n%7\r\n"
         b"$2\r\nid\r\n$40\r\n" + A.encode() + b"\r\n$4\r\nport\r\n:8501\r\n$2\r\nip\r\n$8\r\n"
         b"10.0.0.1\r\n$8\r\nendpoint\r\n$8\r\n10.0.0.1\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
         b"$18\r\nreplication-offset\r\n:0\r\n$6\r\nhealth\r\n$6\r\nonline\r\n"
