@@ -40,6 +40,7 @@ class Node:
         self.server: Any = None
         self.connections_received = 0
         self.connections_rejected = 0
+        self.auth_failures = 0
 
     def use_cluster(self, view: Any) -> None:
         """Serve as a member of a cluster: keys outside view.mine are redirected."""

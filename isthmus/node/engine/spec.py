@@ -66,9 +66,9 @@ _KEY_SPEC = re.compile(
 
 
 class KeySpec(NamedTuple):
-    """Where keys stand: begin at `index` or after `word`; then a range or a counted run."""
+    """Where keys stand: begin at `start` or after `word`; then a range or a counted run."""
 
-    index: int
+    start: int
     word: bytes | None
     find: str  # "range" | "keynum" | "unknown"
     numbers: tuple[int, int, int]
@@ -77,7 +77,7 @@ class KeySpec(NamedTuple):
 
     def is_plain_run(self) -> bool:
         """True if a first index, a last index and a step say all."""
-        return self.word is None and self.find == "range" and self.index > 0
+        return self.word is None and self.find == "range" and self.start > 0
 
     def positions(self, argv: list[bytes]) -> Iterator[int]:
         """Indexes of the keys in argv, which holds at least the arity's arguments."""
@@ -99,8 +99,8 @@ class KeySpec(NamedTuple):
 
     def _begin(self, argv: list[bytes]) -> int | None:
         if self.word is None:
-            return self.index if self.index < len(argv) else None
-        span = range(self.index, len(argv)) if self.index > 0 else range(len(argv) + self.index, 0, -1)
+            return self.start if self.start < len(argv) else None
+        span = range(self.start, len(argv)) if self.start > 0 else range(len(argv) + self.start, 0, -1)
         for at in span:
             if argv[at].upper() == self.word:
                 return at + 1
@@ -171,17 +171,17 @@ class CommandSpec:
         runs of step 1 taken together; whatever does not fit makes the keys movable."""
         if len(self.key_specs) == 1 and self.key_specs[0].is_plain_run():
             last, step, _ = self.key_specs[0].numbers
-            first = self.key_specs[0].index
+            first = self.key_specs[0].start
             return first, first + last if last >= 0 else last, step
         first = last = 0
         for spec in self.key_specs:
-            if not spec.is_plain_run() or spec.numbers[1] != 1 or (last and last != spec.index - 1):
+            if not spec.is_plain_run() or spec.numbers[1] != 1 or (last and last != spec.start - 1):
                 self.movable_keys = True
                 continue
             if "INCOMPLETE" in spec.flags:
                 self.movable_keys = True
-            first = min(first or spec.index, spec.index)
-            end = spec.numbers[0] + spec.index if spec.numbers[0] >= 0 else spec.numbers[0]
+            first = min(first or spec.start, spec.start)
+            end = spec.numbers[0] + spec.start if spec.numbers[0] >= 0 else spec.numbers[0]
             last = end if end < 0 or last < 0 else max(last, end)
         return (first, last, 1) if first else (0, 0, 0)
 
