@@ -168,8 +168,10 @@ class Cli:
 
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    # Its bus would listen 10000 above its port, which may be more than there are.
+    bus = str(servers.free_port())
     with servers.redis_server(
-        tmp_path_factory.mktemp("cluster"), ["--cluster-enabled", "yes"]
+        tmp_path_factory.mktemp("cluster"), ["--cluster-enabled", "yes", "--cluster-port", bus]
     ) as server:
         yield Cli(server.port)
 
