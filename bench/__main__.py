@@ -20,11 +20,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+import isthmus
 from bench import run, screen, targets
 from bench.process import BenchError, Server
 from bench.report import JSON_VERSION, row_json
 from bench.workloads import WORKLOADS, choose
 
+BUILD = "compiled" if isthmus.compiled() else "pure"
 NODE_BUDGET = 1.0
 PROXY_BUDGET = 1.2
 MEMORY_BUDGET = 1.4
@@ -218,6 +220,7 @@ class Bench:
                 "cpus": os.cpu_count(),
                 "kernel": platform.release(),
                 "python": platform.python_version(),
+                "isthmus": BUILD,
             },
             "settings": {
                 "clients": options.clients,
@@ -239,6 +242,8 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="isthmus-bench-") as name:
         bench = Bench(options, Path(name))
         found = bench.header()
+        if BUILD == "pure":
+            bench.err.print("extensions are off: our side runs interpreted", style="yellow")
         try:
             for what in dict.fromkeys(options.what):
                 try:

@@ -6,6 +6,8 @@ for the user: nobody listens there, somebody else does, or it is too busy to say
 
 from __future__ import annotations
 
+import os
+
 import trio
 
 from isthmus.wire.link import LinkError, RpcClient, RpcError
@@ -43,4 +45,6 @@ def _why(error: OSError) -> str:
     while isinstance(cause, BaseExceptionGroup) and cause.exceptions:
         cause = cause.exceptions[0]
     found = cause if isinstance(cause, OSError) else error
-    return (found.strerror or str(found)).lower()
+    if found.errno is not None and found.errno > 0:
+        return os.strerror(found.errno).lower()
+    return (found.strerror or str(found)).lower()  # of a name that cannot be resolved

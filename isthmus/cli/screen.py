@@ -1,4 +1,9 @@
-"""What the commands print for people: tables and texts (rich)."""
+"""What the commands print for people: tables and texts (io, with rich).
+
+The table of processes goes to standard output, progress and events to standard error, so that a
+pipe gets the result alone. A line people may copy (a command, a path) is never wrapped. Nothing
+here runs in a thread: children are forked while the progress line is shown.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +83,7 @@ Try it:
   redis-cli -p {proxy} mget apple pear
 
 Each shard is one primary: replicas and failover come with a later release.
-Logs are in {options.data_dir / "logs"}
+Metrics are at http://HOST:PORT/metrics, as the table says; logs in {options.data_dir / "logs"}
 {stop}""",
         highlight=False,
         markup=False,

@@ -232,11 +232,15 @@ class Supervisor:
         coordinators = [child for child in self.children if child.spec.role == "coordinator"]
         others = [child for child in self.children if child.spec.role != "coordinator"]
         hurry = trio.Event()
+        if self.ready:
+            self.watcher.event("stopping (a second signal kills)")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_hurry_at_signal, signals, hurry)
             for group in (others, coordinators):
                 await self._stop_group(group, hurry)
             nursery.cancel_scope.cancel()
+        if self.ready:
+            self.watcher.event("every process has ended")
 
     async def _stop_group(self, group: Sequence[Child], hurry: trio.Event) -> None:
         alive = [child.running for child in group if child.running is not None]

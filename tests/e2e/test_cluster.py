@@ -163,7 +163,7 @@ def benchmark(port: int, pipeline: int) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Error" not in done.stdout + done.stderr
-    assert len(done.stdout.splitlines()) == 1 + 20
+    assert len(done.stdout.splitlines()) >= 1 + 20
 
 
 def test_a_second_cluster_in_the_same_directory_is_refused(cluster: e2e.Cluster) -> None:
