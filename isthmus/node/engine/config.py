@@ -10,6 +10,7 @@ class Config:
         self.values = {
             "databases": "16", "requirepass": "", "maxclients": "10000", "timeout": "0",
             "proto-max-bulk-len": str(512 * 1024 * 1024),
+            "client-query-buffer-limit": str(1 << 30), "tcp-keepalive": "300", "protected-mode": "yes",
         }  # fmt: skip
         self.values.update(values or {})
 
@@ -24,3 +25,8 @@ class Config:
     def boolean(self, name: str) -> bool:
         """True for yes."""
         return self.values[name] == "yes"
+
+    @staticmethod
+    def parse_arguments(rest: list[str]) -> dict[str, str]:
+        """--name value pairs as redis-server takes them."""
+        return {rest[i].removeprefix("--"): rest[i + 1] for i in range(0, len(rest) - 1, 2)}

@@ -5,4 +5,4 @@ cdef class EffectLog:
     cdef public long long origin
     cdef public list batch
     cdef public list sinks
-    cpdef void append(self, long long db, list argv, bytes event, bytes event_class)
+    cpdef void append(self, long long db, list[bytes] argv, bytes event, bytes event_class)

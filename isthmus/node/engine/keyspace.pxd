@@ -27,7 +27,7 @@ cdef class Database:
     cpdef bint set_expire(self, bytes key, long long expire)
     cpdef long long expiry(self, bytes key)
     cpdef bint changed(self, bytes key)
-    cpdef void record(self, list argv, bytes event, bytes event_class)
+    cpdef void record(self, list[bytes] argv, bytes event, bytes event_class)
 
 cdef class Keyspace:
     cdef public list databases

@@ -27,7 +27,12 @@ cdef class Table:
     cdef readonly Py_ssize_t volatile_count
     cdef readonly long long nbytes
     cdef public long long expire_hint
+    cdef long long walk_soonest
+    cdef Py_ssize_t walked
 
+    cdef Py_ssize_t index(self, Py_ssize_t hash) noexcept
+    cdef void note_expiry(self, long long expire) noexcept
+    cdef int overwrite(self, Rec** where, object value, long long expire) except -1
     cdef Rec* find(self, bytes key)
     cdef Rec** find_link(self, bytes key)
     cdef void link(self, Rec* rec, Py_ssize_t hash) noexcept

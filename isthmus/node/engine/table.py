@@ -59,6 +59,8 @@ class Table:
         self.volatile_count = 0
         self.nbytes = 0
         self.expire_hint = 0
+        self._walked = 0
+        self._walk_soonest = 0
 
     def __len__(self) -> int:
         return self.count
@@ -92,6 +94,8 @@ class Table:
 
     def _shrink(self) -> None:
         last = self._buckets.pop()
+        if self._walked:
+            self._walk_soonest = 0  # entries move behind the walk: it must be repeated
         self._buckets[len(self._buckets) & (self._mask >> 1)].update(last)
         if len(self._buckets) <= (self._mask >> 1) + 1 and self._mask > 1:
             self._mask >>= 1
@@ -113,6 +117,7 @@ class Table:
     def _note_expiry(self, expire: int) -> None:
         if self.volatile_count == 0 or expire < self.expire_hint:
             self.expire_hint = expire
+        self._walk_soonest = min(self._walk_soonest, expire)
         self.volatile_count += 1
 
     def _removed(self, key: bytes, rec: _Rec) -> None:
@@ -297,21 +302,23 @@ class Table:
         return [(key, rec.value) for bucket in self._buckets for key, rec in bucket.items()]
 
     def expired_keys(self, now: int, limit: int) -> list[bytes]:
-        """At most `limit` keys expired by now; a full walk moves expire_hint forward."""
+        """Keys expired by now in the next `limit` buckets; a walk past the last sets expire_hint.
+
+        The caller removes the keys before it calls again.
+        """
         out: list[bytes] = []
-        if self.volatile_count == 0 or self.expire_hint > now:
-            return out
-        soonest = _NEVER
-        for bucket in self._buckets:
+        if self._walked == 0:
+            self._walk_soonest = _NEVER
+        for bucket in self._buckets[self._walked : self._walked + limit]:
             for key, rec in bucket.items():
                 if 0 <= rec.expire <= now:
-                    if limit <= 0:
-                        return out
                     out.append(key)
-                    limit -= 1
-                elif 0 <= rec.expire < soonest:
-                    soonest = rec.expire
-        self.expire_hint = soonest
+                elif 0 <= rec.expire < self._walk_soonest:
+                    self._walk_soonest = rec.expire
+        self._walked += limit
+        if self._walked >= len(self._buckets):
+            self._walked = 0
+            self.expire_hint = self._walk_soonest
         return out
 
     def check(self) -> None:

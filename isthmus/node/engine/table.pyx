@@ -134,6 +134,8 @@ cdef class Table:
         self.volatile_count = 0
         self.nbytes = 0
         self.expire_hint = 0
+        self.walked = 0
+        self.walk_soonest = 0
 
     def __dealloc__(self):
         self.clear_slice(0x7FFFFFFFFFFFFFFF)
@@ -146,7 +148,7 @@ cdef class Table:
 
     # -- the chains ---------------------------------------------------------------------------
 
-    cdef inline Py_ssize_t index(self, Py_ssize_t hash) noexcept:
+    cdef Py_ssize_t index(self, Py_ssize_t hash) noexcept:
         cdef Py_ssize_t i = hash & self.mask
         return i if i < self.nbuckets else hash & (self.mask >> 1)
 
@@ -223,6 +225,8 @@ cdef class Table:
         cdef Rec** where
         cdef Rec** less
         self.nbuckets = last
+        if self.walked:
+            self.walk_soonest = 0  # records move behind the walk: it must be repeated
         where = &self.buckets[last & (self.mask >> 1)]
         while where[0] != NULL:
             where = &where[0].next
@@ -310,9 +314,11 @@ cdef class Table:
         self.link(rec, PyObject_Hash(key))
         return 0
 
-    cdef inline void note_expiry(self, long long expire) noexcept:
+    cdef void note_expiry(self, long long expire) noexcept:
         if self.volatile_count == 0 or expire < self.expire_hint:
             self.expire_hint = expire
+        if expire < self.walk_soonest:
+            self.walk_soonest = expire
         self.volatile_count += 1
 
     cdef Rec* resize_rec(self, Rec** where, Rec* rec, bint expires, Py_ssize_t vlen) except NULL:
@@ -600,24 +606,23 @@ cdef class Table:
 
     cpdef list expired_keys(self, long long now, long long limit):
         cdef list out = []
-        cdef Py_ssize_t i
         cdef Rec* rec
-        cdef long long soonest = 0x7FFFFFFFFFFFFFFF
-        if self.volatile_count == 0 or self.expire_hint > now:
-            return out
-        for i in range(self.nbuckets):
-            rec = self.buckets[i]
+        if self.walked == 0:
+            self.walk_soonest = 0x7FFFFFFFFFFFFFFF
+        while limit > 0 and self.walked < self.nbuckets:
+            rec = self.buckets[self.walked]
             while rec != NULL:
                 if rec.meta & EXPIRES:
                     if rec_expiry(rec)[0] <= now:
-                        if limit <= 0:
-                            return out
                         out.append(PyBytes_FromStringAndSize(rec_key(rec), rec_klen(rec)))
-                        limit -= 1
-                    elif rec_expiry(rec)[0] < soonest:
-                        soonest = rec_expiry(rec)[0]
+                    elif rec_expiry(rec)[0] < self.walk_soonest:
+                        self.walk_soonest = rec_expiry(rec)[0]
                 rec = rec.next
-        self.expire_hint = soonest
+            self.walked += 1
+            limit -= 1
+        if self.walked >= self.nbuckets:
+            self.walked = 0
+            self.expire_hint = self.walk_soonest
         return out
 
     def check(self):

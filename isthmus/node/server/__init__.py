@@ -1,0 +1,1 @@
+"""The edges of a node: sockets, timers, logs, and the composition root."""

@@ -1,0 +1,95 @@
+"""The timers of a node (io): expiry, freeing in slices, idle clients, rates.
+
+A step runs ten times a second. Expiry and freeing have a budget of time; when it runs out the next
+step comes sooner, so at most about a quarter of the loop's time goes there and no step holds a
+request up for more than the budget.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from isthmus.node.engine.expiry import ExpiryCycle
+from isthmus.node.engine.node import Node
+from isthmus.node.engine.table import set_access_clock
+from isthmus.wire.pump import Pump
+
+STEP_SECONDS = 0.1
+BUSY_STEP_SECONDS = 0.004
+BUDGET_NS = 1_000_000
+FREE_ENTRIES_PER_SLICE = 512
+RATE_SAMPLES = 16
+
+
+class Rates:
+    """Per-second rates over the last samples, as INFO's instantaneous_* fields."""
+
+    def __init__(self) -> None:
+        self.samples: list[tuple[int, tuple[int, ...]]] = []
+
+    def sample(self, now_ns: int, totals: tuple[int, ...]) -> None:
+        """Note the running totals at now_ns."""
+        self.samples.append((now_ns, totals))
+        if len(self.samples) > RATE_SAMPLES:
+            del self.samples[0]
+
+    def per_second(self, index: int) -> float:
+        """The rate of the total at `index`."""
+        if len(self.samples) < 2:
+            return 0.0
+        (first_ns, first), (last_ns, last) = self.samples[0], self.samples[-1]
+        span = last_ns - first_ns
+        return (last[index] - first[index]) * 1e9 / span if span > 0 else 0.0
+
+
+class Cron:
+    """The periodic work of one node."""
+
+    def __init__(self, node: Node, pump: Pump) -> None:
+        self.node = node
+        self.pump = pump
+        self.expiry = ExpiryCycle(node.keyspace)
+        self.rates = Rates()
+        self.steps = 0
+
+    async def run(self) -> None:
+        """Step until cancelled."""
+        while True:
+            busy = self.step()
+            await trio.sleep(BUSY_STEP_SECONDS if busy else STEP_SECONDS)
+
+    def step(self) -> bool:
+        """One round of work. True if some is left."""
+        node = self.node
+        now_ms = node.clock.refresh()
+        set_access_clock(now_ms // 1000)
+        busy = self.expiry.step(BUDGET_NS)
+        busy |= self.free()
+        if node.keyspace.log.batch:
+            node.keyspace.log.flush()
+        self.pump.resume_accepting()
+        self.steps += 1
+        if self.steps % 10 == 0:
+            self.close_idle(now_ms)
+        self.rates.sample(node.clock.mono_ns(), (node.ctx.commands, self.pump.bytes_in, self.pump.bytes_out))
+        return busy
+
+    def free(self) -> bool:
+        """Free discarded values for about the budget. True if some are left."""
+        keyspace = self.node.keyspace
+        if not keyspace.garbage:
+            return False
+        deadline = self.node.clock.mono_ns() + BUDGET_NS
+        while keyspace.free_slice(FREE_ENTRIES_PER_SLICE):
+            if self.node.clock.mono_ns() > deadline:
+                return True
+        return False
+
+    def close_idle(self, now_ms: int) -> None:
+        """Close clients that sent nothing for `timeout` seconds (0: never)."""
+        limit_ms = self.node.config.integer("timeout") * 1000
+        if limit_ms <= 0:
+            return
+        for client in list(self.node.clients.values()):
+            if now_ms - client.active_ms > limit_ms and client.peer is not None:
+                self.pump.close(client.peer)

@@ -1,0 +1,59 @@
+"""What Prometheus sees of a node (io): its own counters, read at the moment of a scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from isthmus.node.engine.registry import specs
+
+if TYPE_CHECKING:
+    from isthmus.node.server.main import NodeServer
+
+
+class NodeCollector(Collector):
+    """Reads one node."""
+
+    def __init__(self, server: NodeServer) -> None:
+        self.server = server
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric families, as they are now; commands that never ran are left out."""
+        node, pump = self.server.node, self.server.pump
+        gauges = (
+            ("connected_clients", "Client connections", len(node.clients)),
+            ("resident_memory_bytes", "Resident memory of the process", self.server.process_memory()),
+            ("keys", "Keys, all databases", sum(db.size for db in node.keyspace.databases)),
+            ("garbage_values", "Discarded values waiting to be freed", len(node.keyspace.garbage)),
+            ("uptime_seconds", "Time since start", (node.clock.now_ms - node.started_ms) / 1000),
+        )
+        for name, text, value in gauges:
+            yield GaugeMetricFamily(f"isthmus_node_{name}", text, value=value)
+        counters = (
+            ("commands", "Commands run", node.ctx.commands),
+            ("connections_received", "Connections accepted", node.connections_received),
+            ("connections_rejected", "Connections refused", node.connections_rejected),
+            ("keyspace_hits", "Look-ups that found a key", node.ctx.hits),
+            ("keyspace_misses", "Look-ups that found none", node.ctx.misses),
+            ("expired_keys", "Keys removed because their time had come", node.keyspace.expired_keys),
+            ("error_replies", "Error replies sent", node.ctx.error_replies),
+            ("changes", "Changes of data", node.keyspace.log.dirty),
+            ("input_bytes", "Bytes received", pump.bytes_in),
+            ("output_bytes", "Bytes sent", pump.bytes_out),
+            ("output_limit_disconnections", "Clients cut off that did not read",
+             pump.output_limit_disconnections),
+        )  # fmt: skip
+        for name, text, total in counters:
+            yield CounterMetricFamily(f"isthmus_node_{name}", text, value=total)
+        calls = CounterMetricFamily("isthmus_node_command_calls", "Calls by command", labels=["command"])
+        seconds = CounterMetricFamily("isthmus_node_command_seconds", "Time by command", labels=["command"])
+        for spec in specs():
+            if spec.calls:
+                name = spec.name.decode()
+                calls.add_metric([name], spec.calls)
+                seconds.add_metric([name], spec.nanos / 1e9)
+        yield calls
+        yield seconds

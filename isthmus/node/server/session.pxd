@@ -1,0 +1,23 @@
+from isthmus.node.engine.client cimport ClientState
+from isthmus.node.engine.clock cimport Clock
+from isthmus.node.engine.context cimport Context
+from isthmus.node.engine.execute cimport execute
+from isthmus.node.engine.effect_log cimport EffectLog
+from isthmus.wire.parser cimport RequestParser
+from isthmus.wire.pump cimport Peer, Ticker
+from isthmus.wire.reply cimport ReplyWriter
+
+cdef class NodeTicker(Ticker):
+    cdef public object node
+    cdef public Clock clock
+    cdef public EffectLog log
+    cpdef int tick(self) except -1
+
+cdef class Session(Peer):
+    cdef public object node
+    cdef public Context ctx
+    cdef public ClientState state
+    cdef public RequestParser requests
+    cpdef int process(self) except -1
+    cdef int run(self) except -1
+    cpdef int closed(self) except -1

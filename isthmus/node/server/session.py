@@ -1,0 +1,128 @@
+"""Session: one client connection of a node, from bytes to replies.
+
+All state of the connection is in its ClientState; the modes and what each admits:
+
+    mode          entered by                    left by             runs
+    unauthorised  requirepass set, connecting   AUTH, HELLO AUTH    commands flagged NO_AUTH
+    normal        (start)                                           everything
+    multi         MULTI                         EXEC DISCARD RESET  queues all but NOT_QUEUED
+    silent        CLIENT REPLY OFF | SKIP       CLIENT REPLY ON     everything, no replies
+    closing       QUIT, CLIENT KILL, an error   (end)               nothing
+
+execute() checks the mode through `ClientState.gates`. A protocol error is answered and closes the
+connection; a fault of ours while a command runs is logged with its traceback, answered, and closes
+only this connection, because the rest of the data is not in doubt. Broken invariants are not caught.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.execute import execute
+from isthmus.node.engine.node import Node
+from isthmus.wire.logs import log
+from isthmus.wire.parser import ProtocolError, QueryBufferExceeded, RequestParser
+from isthmus.wire.pump import Peer, Ticker
+from isthmus.wire.scalars import i64
+
+# A turn of one connection ends when this much is waiting to be sent.
+TURN_OUTPUT_BYTES_MAX = 1 << 20
+UNAUTHENTICATED_OUTPUT_BYTES_MAX = 1 << 20
+COMMAND_FAULTS = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+
+
+class NodeTicker(Ticker):
+    """Once per turn: what changed in the last turn goes to the sinks, and the clock is read."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.clock = node.clock
+        self.log = node.keyspace.log
+
+    def tick(self) -> i64:
+        """One turn of the loop begins."""
+        self.clock.refresh()
+        if self.log.batch:
+            self.log.flush()
+        return 0
+
+
+class Session(Peer):
+    """A Peer that runs Redis requests on a Node."""
+
+    def __init__(self, node: Node, state: ClientState) -> None:
+        parser = RequestParser()
+        Peer.__init__(self, parser)
+        self.requests = parser
+        self.node = node
+        self.ctx = node.ctx
+        self.state = state
+        state.peer = self
+        parser.authenticated = state.authenticated
+        parser.bulk_bytes_max = node.config.integer("proto-max-bulk-len")
+        parser.query_buffer_bytes_max = node.config.integer("client-query-buffer-limit")
+
+    def process(self) -> i64:
+        """Run the requests that are complete; 1 if some are left for the next turn."""
+        ctx = self.ctx
+        self.state.active_ms = ctx.clock.now_ms
+        ctx.mark_ns = ctx.clock.mono_ns()
+        try:
+            return self.run()
+        except ProtocolError as error:
+            self.reply.protocol = self.state.protocol
+            self.ctx.fail(b"ERR " + error.text)
+            self.stop()
+        except QueryBufferExceeded:
+            log("client_query_buffer_exceeded", level="WARN", client=self.state.id)
+            self.pump.close(self)
+        except COMMAND_FAULTS as fault:
+            self.report(fault)
+        return 0
+
+    def run(self) -> i64:
+        requests = self.requests
+        reply = self.reply
+        state = self.state
+        ctx = self.ctx
+        while True:
+            argv = requests.next()
+            if argv is None:
+                return 0
+            reply.protocol = state.protocol
+            execute(ctx, state, argv)
+            state.commands += 1
+            if state.closing:
+                self.stop()
+                return 0
+            if requests.authenticated != state.authenticated:
+                requests.authenticated = state.authenticated
+            if reply.size > TURN_OUTPUT_BYTES_MAX:
+                return 1
+
+    def stop(self) -> None:
+        """Run nothing more; close when the replies are out."""
+        self.state.close()
+        self.closing = True
+
+    def report(self, fault: BaseException) -> None:
+        """A fault of ours: say so in the log and to the client."""
+        trace = "".join(traceback.format_exception(fault))
+        log("command_fault", level="ERROR", client=self.state.id, command=self.state.last_command, trace=trace)
+        self.ctx.fail(b"ERR internal error, see the log of the server")
+        self.stop()
+
+    def closed(self) -> i64:
+        """The connection is gone."""
+        self.node.forget_client(self.state)
+        self.state.peer = None
+        return 0
+
+
+def session_of(state: ClientState) -> Any:
+    """The Session of a client, or None if it is gone."""
+    return state.peer

@@ -1,0 +1,62 @@
+from isthmus.wire.parser cimport Feed
+from isthmus.wire.reply cimport ReplyWriter
+
+
+cdef class Ticker:
+    cpdef int tick(self) except -1
+
+
+cdef class Peer:
+    cdef public Pump pump
+    cdef public Feed parser
+    cdef public ReplyWriter reply
+    cdef public long long fd
+    cdef public bint open
+    cdef public bint closing
+    cdef public bint queued
+    cdef bint writing
+    cdef char* backlog
+    cdef Py_ssize_t backlog_start, backlog_end, backlog_capacity
+    cdef public long long bytes_in
+    cdef public long long bytes_out
+    cdef public long long output_bytes_max
+
+    cpdef int process(self) except -1
+    cpdef int closed(self) except -1
+    cpdef int send(self, bytes data) except -1
+    cdef int send_raw(self, const char* data, Py_ssize_t count) except -1
+    cpdef long long pending_output(self)
+    cpdef int close_soon(self) except -1
+
+
+cdef class Pump:
+    cdef int epoll_fd
+    cdef char* inbuf
+    cdef void* events
+    cdef public ReplyWriter reply
+    cdef public dict peers
+    cdef public dict listeners
+    cdef public Ticker ticker
+    cdef public list dirty
+    cdef public list ready
+    cdef public bint stopped
+    cdef public bint accept_paused
+    cdef public long long cycles
+    cdef public long long reads
+    cdef public long long writes
+    cdef public long long bytes_in
+    cdef public long long bytes_out
+    cdef public long long output_limit_disconnections
+    cdef public long long accept_errors
+
+    cpdef long long poll(self, long long timeout_ms)
+    cpdef long long spin(self, long long budget_us)
+    cdef long long work_ready(self) except -1
+    cdef int control(self, int op, int fd, unsigned int events) except -1
+    cdef int receive(self, Peer peer) except -1
+    cdef int work(self, Peer peer) except -1
+    cdef int push(self, Peer peer) except -1
+    cdef int drain(self, Peer peer) except -1
+    cdef int settle_queues(self) except -1
+    cdef int accept_all(self, int fd, object factory) except -1
+    cpdef int close(self, Peer peer) except -1

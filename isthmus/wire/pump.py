@@ -1,0 +1,293 @@
+"""The pump: one epoll set that serves every client socket of a process.
+
+A trio task per connection costs as much CPU as a dozen requests. So trio owns lifetimes, timers and
+the links between processes, and one task of it owns this pump: it waits until the epoll set is
+readable, then `spin`s: receive, `Peer.process`, one send per ready connection.
+
+A Peer is one socket. Its owner subclasses it: `process` pulls requests from `self.parser` and writes
+to `self.reply`, the writer all peers share; the pump sends that at once. Bytes for *another* peer
+go through `send`, which queues them until the end of the turn. Returning 1 from `process` asks
+for another turn, so one connection with a deep pipeline cannot starve the others.
+
+Limits: `output_bytes_max` of a peer bounds what waits for a client that does not read (it is cut
+off); a turn accepts at most 64 connections per listener and reads at most 64 KiB per connection.
+When the process runs out of descriptors the listeners rest until `resume_accepting`.
+
+This is the Python twin of pump.pyx; errors of a socket close its peer, all others propagate.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+
+from isthmus.wire.parser import Feed
+from isthmus.wire.reply import ReplyWriter
+from isthmus.wire.scalars import i64
+
+_INBUF_BYTES = 65536
+_EVENTS_MAX = 512
+_ACCEPTS_PER_TURN_MAX = 64
+_BROKEN = select.EPOLLHUP | select.EPOLLERR
+
+
+class Ticker:
+    """What the owner of the pump does once per turn."""
+
+    def tick(self) -> i64:
+        """Called once per turn of the loop, before the first request is run."""
+        return 0
+
+
+class Peer:
+    """One socket and what was received and not yet sent."""
+
+    def __init__(self, parser: Feed) -> None:
+        self.parser = parser
+        self.open = True
+        self.closing = False
+        self.queued = False
+        self.fd = -1
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.output_bytes_max = 1 << 30
+        self.pump: Pump
+        self.reply: ReplyWriter
+        self._writing = False
+        self._backlog = bytearray()
+        self._socket: socket.socket | None = None
+
+    def process(self) -> i64:
+        """Run what the parser holds; 1 if there is more to do in the next turn."""
+        raise TypeError("a Peer must say how it processes its input")
+
+    def closed(self) -> i64:
+        """The socket is gone; release what hangs on it."""
+        return 0
+
+    def send(self, data: bytes) -> i64:
+        """Queue bytes to be sent at the end of this turn."""
+        if self.open and data:
+            self._backlog += data
+            if not self.queued and not self._writing:
+                self.queued = True
+                self.pump.dirty.append(self)
+        return 0
+
+    def pending_output(self) -> i64:
+        """Bytes that wait to be sent."""
+        return len(self._backlog)
+
+    def close_soon(self) -> i64:
+        """Close once everything queued has been sent."""
+        self.closing = True
+        if self.open and not self.queued:
+            self.queued = True
+            self.pump.dirty.append(self)
+        return 0
+
+
+class Pump:
+    """The epoll set, its listeners and its peers."""
+
+    def __init__(self, reply: ReplyWriter, ticker: Ticker) -> None:
+        self._epoll = select.epoll()
+        self.reply = reply
+        self.ticker = ticker
+        self.peers: dict[int, Peer] = {}
+        self.listeners: dict[int, Callable[[int], Peer | None]] = {}
+        self.dirty: list[Peer] = []
+        self.ready: list[Peer] = []
+        self.stopped = False
+        self.accept_paused = False
+        self.cycles = 0
+        self.reads = 0
+        self.writes = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.output_limit_disconnections = 0
+        self.accept_errors = 0
+
+    def fileno(self) -> int:
+        """The descriptor that is readable while any socket has work."""
+        return self._epoll.fileno()
+
+    # -- sockets in and out -------------------------------------------------------------------
+
+    def listen(self, fd: int, factory: Callable[[int], Peer | None]) -> None:
+        """Accept on fd (owned by the caller); factory(fd) makes a Peer, or None after closing fd."""
+        self.listeners[fd] = factory
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def unlisten(self, fd: int) -> None:
+        """Stop accepting on fd."""
+        if self.listeners.pop(fd, None) is not None and not self.accept_paused:
+            self._epoll.unregister(fd)
+
+    def resume_accepting(self) -> None:
+        """Listen again after the process had run out of descriptors or memory."""
+        if self.accept_paused:
+            self.accept_paused = False
+            for fd in self.listeners:
+                self._epoll.register(fd, select.EPOLLIN)
+
+    def add(self, peer: Peer, fd: int) -> None:
+        """Own fd (non-blocking) from now on and pump it for peer."""
+        peer.fd = fd
+        peer.pump = self
+        peer.reply = self.reply
+        peer._socket = socket.socket(fileno=fd)
+        self.peers[fd] = peer
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def close(self, peer: Peer) -> i64:
+        """Close peer's socket now."""
+        if peer.open and peer._socket is not None:
+            peer.open = False
+            self.peers.pop(peer.fd, None)
+            peer._socket.close()
+            peer.closed()
+            peer._backlog = bytearray()
+        return 0
+
+    def _accept_all(self, listener: int, factory: Callable[[int], Peer | None]) -> None:
+        door = socket.socket(fileno=os.dup(listener))
+        try:
+            for _ in range(_ACCEPTS_PER_TURN_MAX):
+                try:
+                    accepted, _address = door.accept()
+                except BlockingIOError:
+                    return
+                except (InterruptedError, ConnectionAbortedError):
+                    continue
+                accepted.setblocking(False)
+                fd = accepted.detach()
+                peer = factory(fd)
+                if peer is not None:
+                    self.add(peer, fd)
+        except OSError:
+            # Out of descriptors or memory: a level-triggered listener would spin.
+            self.accept_errors += 1
+            self.accept_paused = True
+            for other in self.listeners:
+                self._epoll.unregister(other)
+        finally:
+            door.close()
+
+    # -- one turn -----------------------------------------------------------------------------
+
+    def poll(self, timeout_ms: i64) -> i64:
+        """Wait at most timeout_ms for sockets, serve all that are ready; returns how many were."""
+        timeout = 0.0 if self.ready else timeout_ms / 1000
+        events = self._epoll.poll(timeout, _EVENTS_MAX)
+        self.cycles += 1
+        self.ticker.tick()
+        worked = self._work_ready() if self.ready else 0
+        for fd, mask in events:
+            peer = self.peers.get(fd)
+            if peer is None:
+                factory = self.listeners.get(fd)
+                if factory is not None and not self.accept_paused:
+                    self._accept_all(fd, factory)
+                continue
+            if mask & select.EPOLLOUT:
+                self._drain(peer)
+            if mask & (select.EPOLLIN | _BROKEN) and peer.open:
+                self._receive(peer)
+        self._settle_queues()
+        return len(events) + worked
+
+    def spin(self, budget_us: i64) -> i64:
+        """Poll until nothing comes for a millisecond or the budget is used up.
+
+        Returns 1 if there may be more right now, 0 if all is quiet. Going back to the scheduler
+        costs several requests' worth of CPU, so a busy loop does it only once per budget.
+        """
+        start = time.monotonic_ns()
+        while not self.stopped:
+            if self.poll(1) == 0:
+                return 0
+            if time.monotonic_ns() - start > budget_us * 1000:
+                return 1
+        return 0
+
+    def _work_ready(self) -> int:
+        ready, self.ready = self.ready, []
+        for peer in ready:
+            if peer.open and not peer.closing:
+                self._work(peer)
+        return len(ready)
+
+    def _receive(self, peer: Peer) -> None:
+        assert peer._socket is not None
+        try:
+            data = peer._socket.recv(_INBUF_BYTES, socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close(peer)
+            return
+        self.reads += 1
+        self.bytes_in += len(data)
+        peer.bytes_in += len(data)
+        # What a closing peer still sends is read and dropped, or its socket would stay ready.
+        if not peer.closing:
+            peer.parser.feed(data)
+            self._work(peer)
+
+    def _work(self, peer: Peer) -> None:
+        more = peer.process()
+        peer.parser.settle()
+        data = self.reply.take()
+        if data and peer.open:
+            peer.send(data)
+            peer.queued = True
+            self._drain(peer)
+            peer.queued = False
+        if peer.closing:
+            if peer.open and not peer._backlog:
+                self.close(peer)
+        elif more and peer.open:
+            self.ready.append(peer)
+
+    def _settle_queues(self) -> None:
+        while self.dirty:
+            dirty, self.dirty = self.dirty, []
+            for peer in dirty:
+                peer.queued = False
+                if peer.open:
+                    self._drain(peer)
+
+    def _drain(self, peer: Peer) -> None:
+        """Send the backlog as far as the socket takes it; keep EPOLLOUT armed while some is left."""
+        assert peer._socket is not None
+        backlog = peer._backlog
+        if backlog:
+            try:
+                sent = peer._socket.send(backlog, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self.close(peer)
+                return
+            self.writes += 1
+            self.bytes_out += sent
+            peer.bytes_out += sent
+            del backlog[:sent]
+        if not backlog:
+            if peer._writing:
+                peer._writing = False
+                self._epoll.modify(peer.fd, select.EPOLLIN)
+            if peer.closing:
+                self.close(peer)
+        elif len(backlog) > peer.output_bytes_max:
+            self.output_limit_disconnections += 1
+            self.close(peer)
+        elif not peer._writing:
+            peer._writing = True
+            self._epoll.modify(peer.fd, select.EPOLLIN | select.EPOLLOUT)

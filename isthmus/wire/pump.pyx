@@ -1,0 +1,363 @@
+"""Compiled twin of pump.py (see there for the contract)."""
+
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
+from libc.string cimport memcpy, memmove
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.unistd cimport close as os_close
+
+from isthmus.wire.parser cimport Feed
+from isthmus.wire.reply cimport ReplyWriter
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+    struct epoll_event:
+        unsigned int events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
+    int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
+    enum: EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP
+    enum: EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLL_CLOEXEC
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t c_recv "recv"(int fd, void* buf, size_t size, int flags)
+    ssize_t c_send "send"(int fd, const void* buf, size_t size, int flags)
+    int c_accept4 "accept4"(int fd, void* address, void* size, int flags)
+    enum: SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, MSG_DONTWAIT
+
+cdef enum:
+    INBUF_BYTES = 65536
+    EVENTS_MAX = 512
+    ACCEPTS_PER_TURN_MAX = 64
+    OUTPUT_KEEP_BYTES = 16384
+
+
+cdef class Ticker:
+    cpdef int tick(self) except -1:
+        """Called once per turn of the loop, before the first request is run."""
+        return 0
+
+
+cdef class Peer:
+    def __cinit__(self, *args, **kwargs):
+        self.fd = -1
+        self.backlog = NULL
+        self.output_bytes_max = 1 << 30
+
+    def __init__(self, parser):
+        self.parser = parser
+        self.open = True
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.backlog)
+
+    cpdef int process(self) except -1:
+        """Run what the parser holds; 1 if there is more to do in the next turn."""
+        raise TypeError("a Peer must say how it processes its input")
+
+    cpdef int closed(self) except -1:
+        """The socket is gone; release what hangs on it."""
+        return 0
+
+    cpdef int send(self, bytes data) except -1:
+        """Queue bytes to be sent at the end of this turn."""
+        return self.send_raw(<char*>data, len(data))
+
+    cdef int send_raw(self, const char* data, Py_ssize_t count) except -1:
+        cdef Py_ssize_t size = self.backlog_end - self.backlog_start, capacity
+        cdef char* grown
+        if not self.open or count == 0:
+            return 0
+        if self.backlog_end + count > self.backlog_capacity:
+            if self.backlog_start:
+                memmove(self.backlog, self.backlog + self.backlog_start, size)
+                self.backlog_start = 0
+                self.backlog_end = size
+            if size + count > self.backlog_capacity:
+                capacity = max(size + count + (size >> 1), 1024)
+                grown = <char*>PyMem_RawRealloc(self.backlog, capacity)
+                if grown == NULL:
+                    raise MemoryError
+                self.backlog = grown
+                self.backlog_capacity = capacity
+        memcpy(self.backlog + self.backlog_end, data, count)
+        self.backlog_end += count
+        if not self.queued and not self.writing:
+            self.queued = True
+            self.pump.dirty.append(self)
+        return 0
+
+    cpdef long long pending_output(self):
+        """Bytes that wait to be sent."""
+        return self.backlog_end - self.backlog_start
+
+    cpdef int close_soon(self) except -1:
+        """Close once everything queued has been sent."""
+        self.closing = True
+        if self.open and not self.queued:
+            self.queued = True
+            self.pump.dirty.append(self)
+        return 0
+
+
+cdef class Pump:
+    def __cinit__(self, *args, **kwargs):
+        self.epoll_fd = -1
+        self.inbuf = <char*>PyMem_RawMalloc(INBUF_BYTES)
+        self.events = PyMem_RawMalloc(EVENTS_MAX * sizeof(epoll_event))
+        if self.inbuf == NULL or self.events == NULL:
+            raise MemoryError
+
+    def __init__(self, ReplyWriter reply, Ticker ticker):
+        self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
+        if self.epoll_fd < 0:
+            raise OSError(errno, "epoll_create1 failed")
+        self.reply = reply
+        self.ticker = ticker
+        self.peers = {}
+        self.listeners = {}
+        self.dirty = []
+        self.ready = []
+
+    def __dealloc__(self):
+        if self.epoll_fd >= 0:
+            os_close(self.epoll_fd)
+        PyMem_RawFree(self.inbuf)
+        PyMem_RawFree(self.events)
+
+    def fileno(self):
+        """The descriptor that is readable while any socket has work."""
+        return self.epoll_fd
+
+    cdef int control(self, int op, int fd, unsigned int events) except -1:
+        cdef epoll_event event
+        event.events = events
+        event.data.fd = fd
+        if epoll_ctl(self.epoll_fd, op, fd, &event) < 0:
+            raise OSError(errno, f"epoll_ctl failed for descriptor {fd}")
+        return 0
+
+    # -- sockets in and out -------------------------------------------------------------------
+
+    def listen(self, fd, factory):
+        """Accept on fd (owned by the caller); factory(fd) makes a Peer, or None after closing fd."""
+        self.listeners[fd] = factory
+        self.control(EPOLL_CTL_ADD, fd, EPOLLIN)
+
+    def unlisten(self, fd):
+        """Stop accepting on fd."""
+        if self.listeners.pop(fd, None) is not None and not self.accept_paused:
+            self.control(EPOLL_CTL_DEL, fd, 0)
+
+    def resume_accepting(self):
+        """Listen again after the process had run out of descriptors or memory."""
+        if self.accept_paused:
+            self.accept_paused = False
+            for fd in self.listeners:
+                self.control(EPOLL_CTL_ADD, fd, EPOLLIN)
+
+    def add(self, Peer peer, int fd):
+        """Own fd (non-blocking) from now on and pump it for peer."""
+        peer.fd = fd
+        peer.pump = self
+        peer.reply = self.reply
+        self.peers[fd] = peer
+        self.control(EPOLL_CTL_ADD, fd, EPOLLIN)
+
+    cpdef int close(self, Peer peer) except -1:
+        """Close peer's socket now."""
+        if not peer.open:
+            return 0
+        peer.open = False
+        self.peers.pop(peer.fd, None)
+        os_close(<int>peer.fd)
+        peer.closed()
+        PyMem_RawFree(peer.backlog)
+        peer.backlog = NULL
+        peer.backlog_start = peer.backlog_end = peer.backlog_capacity = 0
+        return 0
+
+    cdef int accept_all(self, int listener, object factory) except -1:
+        cdef int fd, turn, problem
+        for turn in range(ACCEPTS_PER_TURN_MAX):
+            fd = c_accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd < 0:
+                problem = errno
+                if problem == EAGAIN:
+                    return 0
+                if problem == EINTR or problem == ECONNABORTED:
+                    continue
+                # Out of descriptors or memory: a level-triggered listener would spin.
+                self.accept_errors += 1
+                self.accept_paused = True
+                for other in self.listeners:
+                    self.control(EPOLL_CTL_DEL, other, 0)
+                return 0
+            peer = factory(fd)
+            if peer is not None:
+                self.add(peer, fd)
+        return 0
+
+    # -- one turn -----------------------------------------------------------------------------
+
+    cpdef long long poll(self, long long timeout_ms):
+        """Wait at most timeout_ms for sockets, serve all that are ready; returns how many were."""
+        cdef epoll_event* events = <epoll_event*>self.events
+        cdef int count, i, fd, timeout = <int>timeout_ms
+        cdef long long worked
+        cdef Peer peer
+        cdef object found
+        if self.ready:
+            timeout = 0
+        if timeout == 0:
+            count = epoll_wait(self.epoll_fd, events, EVENTS_MAX, 0)
+        else:
+            with nogil:
+                count = epoll_wait(self.epoll_fd, events, EVENTS_MAX, timeout)
+        if count < 0:
+            if errno == EINTR:
+                return 0
+            raise OSError(errno, "epoll_wait failed")
+        self.cycles += 1
+        self.ticker.tick()
+        worked = self.work_ready() if self.ready else 0
+        for i in range(count):
+            fd = events[i].data.fd
+            found = self.peers.get(fd)
+            if found is None:
+                found = self.listeners.get(fd)
+                if found is not None and not self.accept_paused:
+                    self.accept_all(fd, found)
+                continue
+            peer = <Peer>found
+            if events[i].events & EPOLLOUT:
+                self.drain(peer)
+            if events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) and peer.open:
+                self.receive(peer)
+        self.settle_queues()
+        return count + worked
+
+    cpdef long long spin(self, long long budget_us):
+        """Poll until nothing comes for a millisecond or the budget is used up.
+
+        Returns 1 if there may be more right now, 0 if all is quiet. Going back to the scheduler
+        costs several requests' worth of CPU, so a busy loop does it only once per budget.
+        """
+        cdef timespec t
+        cdef long long start, now
+        clock_gettime(CLOCK_MONOTONIC, &t)
+        start = <long long>t.tv_sec * 1000000 + t.tv_nsec // 1000
+        while not self.stopped:
+            if self.poll(1) == 0:
+                return 0
+            clock_gettime(CLOCK_MONOTONIC, &t)
+            now = <long long>t.tv_sec * 1000000 + t.tv_nsec // 1000
+            if now - start > budget_us:
+                return 1
+        return 0
+
+    cdef long long work_ready(self) except -1:
+        cdef list ready = self.ready
+        cdef Peer peer
+        self.ready = []
+        for peer in ready:
+            if peer.open and not peer.closing:
+                self.work(peer)
+        return len(ready)
+
+    cdef int receive(self, Peer peer) except -1:
+        cdef ssize_t count = c_recv(<int>peer.fd, self.inbuf, INBUF_BYTES, MSG_DONTWAIT)
+        if count > 0:
+            self.reads += 1
+            self.bytes_in += count
+            peer.bytes_in += count
+            # What a closing peer still sends is read and dropped, or its socket would stay ready.
+            if not peer.closing:
+                peer.parser.feed_raw(self.inbuf, count)
+                self.work(peer)
+        elif count == 0 or (errno != EAGAIN and errno != EINTR):
+            self.close(peer)
+        return 0
+
+    cdef int work(self, Peer peer) except -1:
+        cdef int more = peer.process()
+        peer.parser.settle()
+        self.push(peer)
+        if peer.closing:
+            if peer.open and peer.backlog_end == peer.backlog_start:
+                self.close(peer)
+        elif more and peer.open:
+            self.ready.append(peer)
+        return 0
+
+    cdef int push(self, Peer peer) except -1:
+        """Send what process() wrote; what the socket does not take waits in the backlog."""
+        cdef ReplyWriter reply = self.reply
+        cdef Py_ssize_t size = reply.size
+        cdef ssize_t sent = 0
+        if size == 0:
+            return 0
+        if peer.open:
+            if peer.backlog_end == peer.backlog_start:
+                sent = c_send(<int>peer.fd, reply.buf, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+                if sent < 0:
+                    if errno != EAGAIN and errno != EINTR:
+                        reply.clear()
+                        self.close(peer)
+                        return 0
+                    sent = 0
+                self.writes += 1
+                self.bytes_out += sent
+                peer.bytes_out += sent
+            if sent < size:
+                peer.send_raw(reply.buf + sent, size - sent)
+        reply.clear()
+        return 0
+
+    cdef int settle_queues(self) except -1:
+        cdef list dirty
+        cdef Peer peer
+        while self.dirty:
+            dirty = self.dirty
+            self.dirty = []
+            for peer in dirty:
+                peer.queued = False
+                if peer.open:
+                    self.drain(peer)
+        return 0
+
+    cdef int drain(self, Peer peer) except -1:
+        """Send the backlog as far as the socket takes it; keep EPOLLOUT armed while some is left."""
+        cdef Py_ssize_t size = peer.backlog_end - peer.backlog_start
+        cdef ssize_t sent = 0
+        if size:
+            sent = c_send(<int>peer.fd, peer.backlog + peer.backlog_start, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if sent < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    self.close(peer)
+                    return 0
+                sent = 0
+            self.writes += 1
+            self.bytes_out += sent
+            peer.bytes_out += sent
+            peer.backlog_start += sent
+        if sent == size:
+            peer.backlog_start = peer.backlog_end = 0
+            if peer.backlog_capacity > OUTPUT_KEEP_BYTES:
+                PyMem_RawFree(peer.backlog)
+                peer.backlog = NULL
+                peer.backlog_capacity = 0
+            if peer.writing:
+                peer.writing = False
+                self.control(EPOLL_CTL_MOD, <int>peer.fd, EPOLLIN)
+            if peer.closing:
+                self.close(peer)
+        elif size - sent > peer.output_bytes_max:
+            self.output_limit_disconnections += 1
+            self.close(peer)
+        elif not peer.writing:
+            peer.writing = True
+            self.control(EPOLL_CTL_MOD, <int>peer.fd, EPOLLIN | EPOLLOUT)
+        return 0
