@@ -223,7 +223,10 @@ def _await_detached(
             raise typer.Exit(child.returncode if child.returncode > 0 else 1)
         found = _load(options.data_dir)
         if found and found.ready and found.supervisor.pid == child.pid:
-            return trio.run(inquiry.status, found.coordinator)
+            try:
+                return trio.run(inquiry.status, found.coordinator)
+            except inquiry.Unanswered as error:
+                raise fail(str(error)) from error
         watcher.progress("starting in the background")
         time.sleep(supervise.POLL_SECONDS)
     child.terminate()
@@ -306,7 +309,7 @@ def status(
         json.dump(answer, sys.stdout, indent=1)
         sys.stdout.write("\n")
         return
-    console = Console()
+    console = screen.output()
     console.print(screen.table(answer))
     console.print(
         f"\nregion {answer.get('region')}, epoch {answer.get('epoch')}, "

@@ -29,6 +29,16 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 LOG_BYTES_READ_MAX = 16 * 1024
 
 
+def command(arguments: Sequence[str]) -> list[str]:
+    """The command line of ``isthmus ARGUMENTS``, found the way this process was found.
+
+    ``python -m`` looks into the working directory first; unless that is how we were started, a
+    file there that happens to be called like a library must not be picked up (``-P``).
+    """
+    from_here = bool(sys.path) and sys.path[0] in ("", os.getcwd())
+    return [sys.executable, *([] if from_here else ["-P"]), "-m", "isthmus.cli.main", *arguments]
+
+
 def _end_with(parent: int) -> Callable[[], None]:
     def in_child() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
@@ -47,7 +57,7 @@ def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     assert threading.current_thread() is threading.main_thread()
     with log.open("ab") as out:
         return subprocess.Popen(
-            [sys.executable, "-m", "isthmus.cli.main", *arguments],
+            command(arguments),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -60,7 +70,7 @@ def start_detached(arguments: Sequence[str], log: Path) -> subprocess.Popen[byte
     """Run ``isthmus ARGUMENTS`` in a session of its own, to go on after this process ends."""
     with log.open("ab") as out:
         return subprocess.Popen(
-            [sys.executable, "-m", "isthmus.cli.main", *arguments],
+            command(arguments),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -146,8 +156,8 @@ def _holder(port: int) -> str | None:
                 words = (folder / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            command = b" ".join(words).decode(errors="replace").strip()
-            return f"process {folder.name} ({command[:80]})"
+            line = b" ".join(words).decode(errors="replace").strip()
+            return f"process {folder.name} ({line[:80]})"
     return None
 
 

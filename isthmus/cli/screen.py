@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from rich import box
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.table import Table
 from isthmus.cli.local import default_data_dir
 from isthmus.cli.plan import Options, processes, slot_ranges
 
+PIPE_CHARACTERS = 200
 _COLUMNS = ("role", "pid", "zone", "shard", "slots", "address", "metrics")
 
 
@@ -96,13 +98,29 @@ def _where(options: Options) -> str:
     return "" if usual else f" --data-dir {shlex.quote(str(options.data_dir))}"
 
 
+class _Lasting(Console):
+    """A console whose reader may go away: the terminal is gone, the cluster is not."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on (rich would end the process)."""
+        self.quiet = True
+
+
+def output(*, lasting: bool = False) -> Console:
+    """Standard output; a pipe or a file is given whole lines, however long."""
+    console = _Lasting() if lasting else Console()
+    if not console.is_terminal:
+        console.width = PIPE_CHARACTERS
+    return console
+
+
 class Screen:
     """A Watcher that writes to the terminal; where there is none, only what matters."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.out = Console()
-        self.err = Console(stderr=True)
+        self.out = output(lasting=True)
+        self.err = _Lasting(stderr=True)
         self._shown: Progress | None = None
 
     def progress(self, text: str) -> None:
@@ -129,12 +147,16 @@ class Screen:
     def ready(self, status: dict[str, object]) -> None:
         """The cluster serves."""
         self.done()
-        self.out.print(table(status))
-        welcome(self.out, self.options, foreground=True)
+        with suppress(OSError):
+            self.out.print(table(status))
+            welcome(self.out, self.options, foreground=True)
 
     def event(self, text: str, details: Sequence[str] = ()) -> None:
         """Something the user should know."""
-        self.done()
-        self.err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        for line in details:
-            self.err.print("  " + line, style="dim", markup=False, highlight=False, soft_wrap=True)
+        with suppress(OSError):  # of a terminal that was closed
+            self.done()
+            self.err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            for line in details:
+                self.err.print(
+                    f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True
+                )
