@@ -69,6 +69,7 @@ class Member:
     alive: bool = True
     connection: int = 0  # 0: none
     seen_ns: int = 0  # last word from it; for a dead one, about when it died
+    answered_ns: int = 0  # when a heartbeat of it was last answered
     epoch: int = 0
     slots: int = 0
     keys: int = 0
@@ -232,6 +233,7 @@ def _register(work: _Work, connection: int, who: Description) -> None:
         del state.connections[known.connection]
         work.out.close.append(known.connection)
     known.connection = connection
+    known.answered_ns = work.now
     known.seen_ns = state.registered_ns = work.now
     known.epoch = who.epoch
     state.connections[connection] = who.id
@@ -314,7 +316,7 @@ def _welcome(state: State) -> dict[str, object]:
         "cluster": state.cluster_id,
         "region": state.region,
         "heartbeat_ms": state.limits.heartbeat_ms,
-        "silence_ms": state.limits.suspect_ms,
+        "silence_ms": state.limits.suspect_ms + 2 * state.limits.heartbeat_ms,
     }
 
 
@@ -331,7 +333,11 @@ def _heartbeat(work: _Work, connection: int, body: dict[str, object]) -> None:
         member.alive = True
         _changed(work, member)
         work.note("member_alive", **_names(member))
-    work.send(connection, {"type": "heartbeat", "epoch": state.epoch})
+    # Answers keep the member from taking the connection for dead; half the limit is often enough,
+    # and an idle cluster stays idle.
+    if work.now - member.answered_ns >= state.limits.suspect_ms * MS // 2:
+        member.answered_ns = work.now
+        work.send(connection, {"type": "heartbeat", "epoch": state.epoch})
     if said.epoch < state.epoch and not work.topology_changed:
         work.send(connection, topology(state))
 

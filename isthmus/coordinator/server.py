@@ -26,7 +26,7 @@ from isthmus.coordinator.store.base import Store, StoreError
 from isthmus.wire.logs import log
 from isthmus.wire.metrics_http import serve_metrics
 
-TICK_SECONDS: Final = 0.2
+TICK_SECONDS: Final = 0.25
 _LOUD: Final = frozenset({"peer_refused", "member_dead", "own_pause", "epoch_floor_raised"})
 
 

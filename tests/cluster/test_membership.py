@@ -131,3 +131,27 @@ async def test_a_proxy_gets_topologies_and_is_forgotten_when_it_leaves(
     proxy.scope.cancel()
     await until(lambda: len(coordinator.state.members) == 1)
     nursery.cancel_scope.cancel()
+
+
+async def test_a_coordinator_that_says_nothing_is_left(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """A half-open connection: frames go out, nothing comes back, no error is ever reported."""
+    world = World(nursery, 1)
+    coordinator = await world.start()
+    a = FakeNode(world, "a", "x", 1).start()
+    await until(lambda: a.view.state_ok)
+    await trio.sleep(60)
+    member = coordinator.state.members["a" * 40]
+    before = member.connection
+    assert coordinator.hub.connections == 1, "answers come often enough"
+    send = coordinator.hub.send
+
+    def lose(connection: int, frame: dict[str, object]) -> None:
+        if connection != before:
+            send(connection, frame)
+
+    coordinator.hub.send = lose  # type: ignore[method-assign]
+    await until(lambda: member.connection not in (0, before))
+    assert a.view.state_ok
+    nursery.cancel_scope.cancel()
