@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 import redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
 from tests.e2e import cluster as e2e
 from tests.e2e.test_cluster import benchmark, needs_benchmark
+from tests.support import servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -24,16 +21,15 @@ def port() -> Iterator[int]:
     node = subprocess.Popen(
         [*e2e.PROGRAM, "node", "--standalone", "--port", str(port), "--metrics-port", "0"],
         stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
-    retry = Retry(ConstantBackoff(0.1), 300)
     try:
-        with redis.Redis(port=port, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
-            assert client.ping()
+        servers.await_output(node, b"node_ready", e2e.START_SECONDS_MAX)
         yield port
     finally:
-        node.send_signal(signal.SIGTERM)
-        assert node.wait(e2e.STOP_SECONDS_MAX) == 0
+        servers.stop(node)
+    assert node.returncode == 0
 
 
 @needs_benchmark
