@@ -1,32 +1,318 @@
-"""Config: the parameters of CONFIG GET/SET (first cut: the ones the engine reads)."""
+"""Config: the values of the parameters, checked when set, and who wants to know of a change.
+
+A value is kept as the text CONFIG GET shows ("1mb" becomes "1048576"); numbers are kept a second
+time as integers, because commands read thresholds while they run. CONFIG SET of several pairs
+changes all of them or none. A callback of `on_change` runs after all pairs have their new values,
+so it sees a consistent whole; it may not raise.
+
+On the command line parameters are written as redis-server takes them: `--name value [value ...]`.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
+from isthmus.node.engine import config_table as table
+from isthmus.node.engine.config_table import ALIASES, PARAMETERS, Parameter
+from isthmus.wire.scalars import parse_float, parse_int
+
+HZ_MAX = 500
+BIND_ADDRESSES_MAX = 16
+
+_UNITS = {
+    "": 1, "b": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3,
+}  # fmt: skip
+_MEMORY = re.compile(r"(\d{1,20})(b|k|kb|m|mb|g|gb|)", re.IGNORECASE | re.ASCII)
+_EVENT_CLASSES = "g$lshzxetdnm"
+_EVENT_ALL = "g$lshzxetd"
+_EVENT_ERROR = "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."
+_TITLE_VARIABLES = frozenset(
+    "title listen-addr server-mode port tls-port unixsocket config-file".split()
+)
+_LIMIT_CLASSES = {"normal": 0, "slave": 1, "replica": 1, "pubsub": 2}
+_LIMIT_ERROR = "Error in hard, soft or soft_seconds setting in buffer limit configuration."
+
+
+class ConfigError(ValueError):
+    """A value a parameter cannot take; `name` is the parameter as it was written."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name}: {why}")
+        self.name = name
+        self.why = why
+
+
+def _number(text: str) -> int | None:
+    try:
+        return parse_int(text.encode("utf-8", "surrogateescape"))
+    except ValueError:
+        return None
+
+
+def _memory(text: str) -> int | None:
+    match = _MEMORY.fullmatch(text)
+    return None if match is None else int(match[1]) * _UNITS[match[2].lower()]
+
+
+def _within(row: Parameter, value: int) -> None:
+    if not row.low <= value <= row.high:
+        shown = (
+            f"{row.low:o} and {row.high:o}"
+            if row.kind == table.OCTAL
+            else f"{row.low} and {row.high}"
+        )
+        raise ConfigError(row.name, f"argument must be between {shown} inclusive")
+
+
+def _choice(row: Parameter, text: str) -> str:
+    word = text.lower()
+    if word not in row.choices:
+        listed = ", ".join(row.choices)
+        raise ConfigError(row.name, f"argument(s) must be one of the following: {listed}")
+    return word
+
+
+def _measure(row: Parameter, text: str) -> str:
+    """A number, an octal mode, or an amount of memory, as the text that is shown."""
+    if row.kind == table.OCTAL:
+        if not re.fullmatch(r"[0-7]{1,6}", text):
+            raise ConfigError(row.name, "argument couldn't be parsed into an integer")
+        _within(row, int(text, 8))
+        return f"{int(text, 8):o}"
+    if row.kind == table.NUMBER:
+        value = _number(text)
+        if value is None:
+            raise ConfigError(row.name, "argument couldn't be parsed into an integer")
+        _within(row, value)
+        return str(max(1, min(value, HZ_MAX)) if row.name == "hz" else value)
+    if row.kind == table.PERCENT_MEMORY and text.endswith("%"):
+        share = _number(text[:-1])
+        if share is None or share < 0:
+            raise ConfigError(row.name, "argument must be a memory or percent value")
+        if share > 100:
+            raise ConfigError(row.name, "percentage argument must be less or equal to 100")
+        return f"{share}%"
+    # Redis reads an empty text as no bytes at all.
+    amount = _memory(text) if text else 0
+    if amount is None:
+        kinds = "memory or percent" if row.kind == table.PERCENT_MEMORY else "memory"
+        raise ConfigError(row.name, f"argument must be a {kinds} value")
+    _within(row, amount)
+    return str(amount)
+
+
+def normalize(row: Parameter, text: str, old: str) -> str:
+    """The text shown for a new value; `old` is the one before. Raises ConfigError."""
+    if row.kind == table.BOOL:
+        if text.lower() not in ("yes", "no"):
+            raise ConfigError(row.name, "argument must be 'yes' or 'no'")
+        return text.lower()
+    if row.kind == table.ENUM:
+        return _choice(row, text)
+    if row.kind == table.FLAGS:
+        chosen = {_choice(row, word) for word in text.split()}
+        return " ".join(word for word in row.choices if word in chosen) or row.default
+    if row.kind == table.TEXT:
+        return text
+    if row.kind == table.SPECIAL:
+        return _SPECIAL[row.name](row, text, old)
+    return _measure(row, text)
+
+
+def _save(row: Parameter, text: str, old: str) -> str:
+    points = [_number(word) for word in text.split()]
+    pairs = list(zip(points[::2], points[1::2], strict=False))
+    if len(points) % 2 or any(s is None or n is None or s < 1 or n < 0 for s, n in pairs):
+        raise ConfigError(row.name, "Invalid save parameters")
+    return " ".join(str(point) for point in points)
+
+
+def _output_limits(row: Parameter, text: str, old: str) -> str:
+    words, limits = text.split(), old.split()
+    if len(words) % 4:
+        raise ConfigError(row.name, "Wrong number of arguments in buffer limit configuration.")
+    for at in range(0, len(words), 4):
+        kind = _LIMIT_CLASSES.get(words[at].lower())
+        if kind is None:
+            raise ConfigError(
+                row.name, "Invalid client class specified in buffer limit configuration."
+            )
+        hard, soft, seconds = _memory(words[at + 1]), _memory(words[at + 2]), _number(words[at + 3])
+        if hard is None or soft is None or seconds is None or seconds < 0:
+            raise ConfigError(row.name, _LIMIT_ERROR)
+        limits[4 * kind + 1 : 4 * kind + 4] = [str(hard), str(soft), str(seconds)]
+    return " ".join(limits)
+
+
+def _hostname(row: Parameter, text: str, old: str) -> str:
+    if len(text) > 255:
+        raise ConfigError(row.name, "Hostnames must be less than 256 characters")
+    if not re.fullmatch(r"[A-Za-z0-9.-]*", text):
+        raise ConfigError(
+            row.name, "Hostnames may only contain alphanumeric characters, hyphens or dots"
+        )
+    return text
+
+
+def _percentiles(row: Parameter, text: str, old: str) -> str:
+    for word in text.split():
+        try:
+            value = parse_float(word.encode("utf-8", "surrogateescape"))
+        except ValueError:
+            raise ConfigError(row.name, f"Invalid {row.name} parameters") from None
+        if not 0 <= value <= 100:
+            raise ConfigError(row.name, f"{row.name} parameters should sit between [0.0,100.0]")
+    return " ".join(text.split())
+
+
+def _events(row: Parameter, text: str, old: str) -> str:
+    letters = set(text)
+    if letters - set(_EVENT_CLASSES) - set("AKE"):
+        raise ConfigError(row.name, _EVENT_ERROR)
+    if "A" in letters:
+        letters |= set(_EVENT_ALL)
+    if letters >= set(_EVENT_ALL):
+        shown = "A"
+    else:
+        shown = "".join(letter for letter in _EVENT_ALL if letter in letters)
+    return shown + "".join(letter for letter in "KEmn" if letter in letters)
+
+
+def _oom_scores(row: Parameter, text: str, old: str) -> str:
+    scores = [_number(word) for word in text.split()]
+    if len(scores) != 3:
+        raise ConfigError(row.name, "wrong number of arguments")
+    if any(score is None or not -2000 <= score <= 2000 for score in scores):
+        raise ConfigError(row.name, f"Invalid {row.name}, elements must be between -2000 and 2000.")
+    return " ".join(str(score) for score in scores)
+
+
+def _title(row: Parameter, text: str, old: str) -> str:
+    rest = re.sub(r"\{([^{}]*)\}", lambda m: "" if m[1] in _TITLE_VARIABLES else "{", text)
+    if "{" in rest or "}" in rest:
+        raise ConfigError(row.name, "template format is invalid or contains unknown variables")
+    return text
+
+
+def _bind(row: Parameter, text: str, old: str) -> str:
+    if len(text.split()) > BIND_ADDRESSES_MAX:
+        raise ConfigError(row.name, "Too many bind addresses specified.")
+    return " ".join(text.split())
+
+
+_SPECIAL: dict[str, Callable[[Parameter, str, str], str]] = {
+    "bind": _bind,
+    "client-output-buffer-limit": _output_limits,
+    "cluster-announce-hostname": _hostname,
+    "latency-tracking-info-percentiles": _percentiles,
+    "notify-keyspace-events": _events,
+    "oom-score-adj-values": _oom_scores,
+    "proc-title-template": _title,
+    "save": _save,
+}
+
+
+def find(name: str) -> Parameter | None:
+    """The parameter of that name or older name, in any case; None if there is none."""
+    lower = name.lower()
+    return PARAMETERS.get(ALIASES.get(lower, lower))
+
 
 class Config:
-    """Names and values; values are kept as the text CONFIG GET shows."""
+    """The values of all parameters; see the module's first lines."""
 
     def __init__(self, values: dict[str, str] | None = None) -> None:
-        self.values = {
-            "databases": "16", "requirepass": "", "maxclients": "10000", "timeout": "0",
-            "proto-max-bulk-len": str(512 * 1024 * 1024),
-            "client-query-buffer-limit": str(1 << 30), "tcp-keepalive": "300", "protected-mode": "yes",
-        }  # fmt: skip
-        self.values.update(values or {})
+        """Start from the defaults and `values`, fixed ones included; raises ConfigError."""
+        self.values = {row.name: row.default for row in PARAMETERS.values()}
+        self._integers: dict[str, int] = {}
+        self._callbacks: dict[str, list[Callable[[str], None]]] = {}
+        for name, text in (values or {}).items():
+            row = find(name)
+            if row is None:
+                raise ConfigError(name, "no such parameter")
+            self.values[row.name] = normalize(row, text, self.values[row.name])
+        for row in PARAMETERS.values():
+            self._note(row)
+
+    def _note(self, row: Parameter) -> None:
+        text = self.values[row.name]
+        if row.kind in (table.NUMBER, table.MEMORY):
+            self._integers[row.name] = int(text)
+        elif row.kind == table.OCTAL:
+            self._integers[row.name] = int(text, 8)
 
     def text(self, name: str) -> str:
-        """The value as text."""
+        """The value as the text CONFIG GET shows."""
         return self.values[name]
 
     def integer(self, name: str) -> int:
-        """The value as a whole number."""
-        return int(self.values[name])
+        """The value of a number, a mode, or an amount of memory (bytes)."""
+        return self._integers[name]
 
     def boolean(self, name: str) -> bool:
         """True for yes."""
         return self.values[name] == "yes"
 
-    @staticmethod
-    def parse_arguments(rest: list[str]) -> dict[str, str]:
-        """--name value pairs as redis-server takes them."""
-        return {rest[i].removeprefix("--"): rest[i + 1] for i in range(0, len(rest) - 1, 2)}
+    def on_change(self, name: str, callback: Callable[[str], None]) -> None:
+        """Call back with the new text whenever CONFIG SET changes the parameter."""
+        self._callbacks.setdefault(PARAMETERS[name].name, []).append(callback)
+
+    def set_many(self, pairs: list[tuple[str, str]]) -> None:
+        """Set all pairs or, raising ConfigError, none. A pair's name must be one of a parameter."""
+        new: dict[str, str] = {}
+        names: set[str] = set()
+        for name, _ in pairs:
+            row = find(name)
+            assert row is not None, name
+            self._may_set(row, name, names)
+        for name, text in pairs:
+            row = find(name)
+            assert row is not None, name
+            try:
+                new[row.name] = normalize(row, text, new.get(row.name, self.values[row.name]))
+            except ConfigError as error:
+                raise ConfigError(name.lower(), error.why) from None
+        changed = [name for name, text in new.items() if self.values[name] != text]
+        self.values.update(new)
+        for name in new:
+            self._note(PARAMETERS[name])
+        for name in changed:
+            for callback in self._callbacks.get(name, ()):
+                callback(new[name])
+
+    def _may_set(self, row: Parameter, name: str, names: set[str]) -> None:
+        lower = name.lower()
+        if row.fixed:
+            raise ConfigError(lower, "can't set immutable config")
+        if row.protected and self.values["enable-protected-configs"] != "yes":
+            raise ConfigError(lower, "can't set protected config")
+        if lower in names:
+            raise ConfigError(lower, "duplicate parameter")
+        names.add(lower)
+
+
+def parse_arguments(arguments: list[str]) -> dict[str, str]:
+    """The parameters in a command line of `--name value ...`; raises ConfigError.
+
+    Words up to the next --name are one value, joined by blanks (none: empty); a name given again
+    replaces the value, but the pairs of `save` add up. Config checks the values, not this.
+    """
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(arguments):
+        option = arguments[at]
+        if not option.startswith("--") or len(option) == 2:
+            raise ConfigError(option, "expected --name value")
+        row = find(option[2:])
+        if row is None:
+            raise ConfigError(option, "no such parameter")
+        end = at + 1
+        while end < len(arguments) and not arguments[end].startswith("--"):
+            end += 1
+        value = " ".join(arguments[at + 1 : end])
+        if row.name == "save" and value and found.get("save"):
+            value = f"{found['save']} {value}"
+        found[row.name] = value
+        at = end
+    return found

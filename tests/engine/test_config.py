@@ -1,0 +1,111 @@
+"""The parameters: defaults as Redis has them, checks, atomic changes, callbacks, command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from isthmus.node.engine.config import Config, ConfigError, find, normalize, parse_arguments
+from isthmus.node.engine.config_table import ALIASES, EFFECTIVE, PARAMETERS
+
+LINES = (
+    (Path(__file__).parent.parent / "data/redis-7.4-config-defaults.tsv")
+    .read_text(encoding="utf-8")
+    .splitlines()
+)
+DEFAULTS = dict(line.split("\t") for line in LINES)
+# The list was taken from a server in the background, and its port was left out.
+OURS = {"daemonize": "no", "port": "6379"}
+
+
+def test_every_parameter_of_redis_is_there_with_its_default() -> None:
+    assert {*PARAMETERS, *ALIASES} == set(DEFAULTS)
+    config = Config()
+    shown = {name: config.text(ALIASES.get(name, name)) for name in DEFAULTS}
+    assert shown == {**DEFAULTS, **OURS}
+
+
+def test_marks_name_parameters() -> None:
+    assert set(PARAMETERS) >= EFFECTIVE
+    assert all(row.effect == (row.name in EFFECTIVE) for row in PARAMETERS.values())
+
+
+@pytest.mark.parametrize("name", list(PARAMETERS))
+def test_a_default_is_written_as_it_is_shown(name: str) -> None:
+    row = PARAMETERS[name]
+    if row.default or row.kind in ("text", "special"):
+        assert normalize(row, row.default, row.default) == row.default
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "shown"),
+    [
+        ("maxmemory", "1kb", "1024"), ("maxmemory", "1k", "1000"),
+        ("maxmemory", "2GB", "2147483648"),
+        ("maxmemory", "18446744073709551615", "18446744073709551615"), ("maxmemory", "", "0"),
+        ("maxmemory-clients", "5%", "5%"), ("appendonly", "YES", "yes"), ("hz", "1000", "500"),
+        ("hz", "0", "1"), ("appendfsync", "ALWAYS", "always"), ("unixsocketperm", "700", "700"),
+        ("notify-keyspace-events", "KEA", "AKE"), ("notify-keyspace-events", "lKg", "glK"),
+        ("notify-keyspace-events", "", ""), ("save", "3600 1  300 100", "3600 1 300 100"),
+        ("shutdown-on-sigint", "now SAVE", "save now"),
+        ("client-output-buffer-limit", "replica 1mb 2 3",
+         "normal 0 0 0 slave 1048576 2 3 pubsub 33554432 8388608 60"),
+    ],
+)  # fmt: skip
+def test_values_are_shown_as_redis_shows_them(name: str, text: str, shown: str) -> None:
+    assert Config({name: text}).text(name) == shown
+
+
+def test_numbers_are_kept_as_numbers() -> None:
+    config = Config({"hash-max-ziplist-entries": "7", "proto-max-bulk-len": "1mb"})
+    assert config.integer("hash-max-listpack-entries") == 7
+    assert config.integer("proto-max-bulk-len") == 1024 * 1024
+    assert Config({"unixsocketperm": "700"}).integer("unixsocketperm") == 0o700
+    config.set_many([("hash-max-listpack-entries", "8")])
+    assert config.integer("hash-max-listpack-entries") == 8
+
+
+def test_all_or_nothing_then_callbacks() -> None:
+    config = Config()
+    seen: list[tuple[str, str, str]] = []
+    config.on_change(
+        "timeout", lambda text: seen.append(("timeout", text, config.text("maxclients")))
+    )
+    with pytest.raises(ConfigError):
+        config.set_many([("timeout", "5"), ("maxclients", "0")])
+    assert (config.text("timeout"), seen) == ("0", [])
+    config.set_many([("timeout", "5"), ("maxclients", "9")])
+    assert seen == [("timeout", "5", "9")], "called once, and sees the whole change"
+    config.set_many([("timeout", "5")])
+    assert len(seen) == 1, "nothing changed"
+
+
+def test_command_line() -> None:
+    found = parse_arguments(
+        ["--port", "7000", "--save", "900", "1", "--save", "300", "10", "--Bind", "a", "b",
+         "--requirepass", "x y", "--logfile"]
+    )  # fmt: skip
+    assert found == {
+        "port": "7000", "save": "900 1 300 10", "bind": "a b", "requirepass": "x y", "logfile": "",
+    }  # fmt: skip
+    assert Config(found).integer("port") == 7000
+
+
+@pytest.mark.parametrize("line", ["port 1", "--nope 1", "--", "-p 1"])
+def test_command_line_errors(line: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_arguments(line.split())
+
+
+def test_find_takes_older_names_in_any_case() -> None:
+    assert find("SLAVE-priority") is PARAMETERS["replica-priority"]
+    assert find("nope") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["1.5gb", "x", "-1", "1 kb", "99999999999999999999999", "\u0661", "1\n"]
+)
+def test_memory_values_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        Config({"maxmemory": text})
