@@ -75,7 +75,7 @@ class Table:
         return i if i < len(self._buckets) else hashed & (self._mask >> 1)
 
     def _bucket(self, key: bytes) -> dict[bytes, _Rec]:
-        if self._mask == 1:
+        if len(self._buckets) == 1:
             return self._buckets[0]
         return self._buckets[self._index(hash(key) & _HASH_MASK)]
 
