@@ -50,7 +50,7 @@ class Settings:
 def measure(server: Server, workload: Workload, load: Load, seconds_max: float) -> Sample:
     """One run of one test against one server."""
     with Raw(server.port) as raw:
-        raw.run(cleaning())
+        raw.run(cleaning(workload))
         raw.run(workload.prepare(load))
     reset_peak(server.pid)
     before = cpu_ns(server.pid)
@@ -60,20 +60,19 @@ def measure(server: Server, workload: Workload, load: Load, seconds_max: float) 
         latency = parse_report(text)
     except UnreadableReport as error:
         raise BenchError(f"cannot read what redis-benchmark printed: {error}") from error
-    if workload.leftover is not None:
-        with Raw(server.port) as raw:
-            left = raw.call(*workload.leftover)
-        if not isinstance(left, int) or left <= 0:
-            raise BenchError(
-                f"{workload.name} on {server.name} drained its structure ({left!r} left)"
-            )
+    peak = status_kib(server.pid, "VmHWM")
+    with Raw(server.port) as raw:
+        left = 1 if workload.leftover is None else raw.call(*workload.leftover)
+        raw.run(cleaning(workload))
+    if not isinstance(left, int) or left <= 0:
+        raise BenchError(f"{workload.name} on {server.name} drained its structure ({left!r} left)")
     return Sample(
         rps=latency.rps,
         p50_ms=latency.p50_ms,
         p99_ms=latency.p99_ms,
         p999_ms=latency.p999_ms,
         cpu_us=spent / load.requests / 1000,
-        rss_peak_kib=status_kib(server.pid, "VmHWM"),
+        rss_peak_kib=peak,
     )
 
 

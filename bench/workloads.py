@@ -141,9 +141,10 @@ WORKLOADS: dict[str, Workload] = {
 }
 
 
-def cleaning() -> Iterator[Argv]:
-    """Commands that remove what an earlier test left, one key each (any proxy routes them)."""
-    for name in STRUCTURES:
+def cleaning(workload: Workload) -> Iterator[Argv]:
+    """Commands that remove the one structure a test fills or drains, before it and after it."""
+    name = workload.command[1].encode() if len(workload.command) > 1 else b""
+    if name in STRUCTURES:
         yield [b"DEL", name]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.__main__ import parse
-from bench.workloads import RANDOM, WORKLOADS, Load, choose, memory_load
+from bench.workloads import RANDOM, WORKLOADS, Load, choose, cleaning, memory_load
 
 LOAD = Load(requests=1000, pipeline=16, clients=5, keyspace=250, value_bytes=64)
 
@@ -44,6 +44,11 @@ def test_memory_load_is_16_byte_keys_and_distinct_values() -> None:
     assert {len(argv[1]) for argv in loaded} == {16}
     assert {len(argv[2]) for argv in loaded} == {64}
     assert len({argv[1] for argv in loaded}) == len({argv[2] for argv in loaded}) == 300
+
+
+def test_cleaning_removes_only_what_the_test_uses() -> None:
+    assert list(cleaning(WORKLOADS["LPOP"])) == [[b"DEL", b"mylist"]]
+    assert list(cleaning(WORKLOADS["SET"])) == list(cleaning(WORKLOADS["PING"])) == []
 
 
 def test_choose() -> None:
