@@ -31,6 +31,7 @@ cdef class RequestParser(Feed):
     cdef public long long args_max
     cdef public long long inline_bytes_max
     cdef list args
+    cdef list spare
     cdef Py_ssize_t count
     cdef Py_ssize_t bulk
     cdef Py_ssize_t scanned

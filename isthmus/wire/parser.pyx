@@ -29,11 +29,15 @@ cdef extern from "Python.h":
     char* _bytes_data "PyBytes_AS_STRING"(PyObject*)
     Py_ssize_t _bytes_size "PyBytes_GET_SIZE"(PyObject*)
     void _incref "Py_INCREF"(PyObject*)
+    Py_ssize_t _references "Py_REFCNT"(list)
+    PyObject* _get_item "PyList_GET_ITEM"(list, Py_ssize_t)
     void _decref "Py_DECREF"(PyObject*)
 
 cdef enum:
     _KEEP_MAX = 16384  # larger own storage is given back once it is empty
     _PRESIZED_MAX = 1024
+    _SPARE_ARGS_MAX = 32
+    _SPARE_BYTES_MAX = 4096
     _NAMES = 128
     _NAME_MAX = 24
     _UNAUTHENTICATED_ARGS_MAX = 10
@@ -74,6 +78,16 @@ cdef inline PyObject* _name(const char* data, Py_ssize_t size) except NULL:
     _incref(name)
     _names[slot] = name
     return name
+
+
+cdef inline void _empty(list argv, Py_ssize_t count) noexcept:
+    """Take the items out of a list that is about to be filled again."""
+    cdef Py_ssize_t at
+    cdef PyObject* item
+    for at in range(count):
+        item = _get_item(argv, at)
+        _set_item(argv, at, NULL)
+        _decref(item)
 
 
 cdef inline const char* _short_head(const char* at, const char* end, long long* value) noexcept:
@@ -307,6 +321,13 @@ cdef class RequestParser(Feed):
             if count > 0:
                 self.count = count
                 room = count if count <= _PRESIZED_MAX else 0
+                argv = self.spare
+                if argv is not None and len(argv) == count:
+                    self.spare = None
+                    # Held here and nowhere else: the list of the last request serves again.
+                    if _references(argv) == 1:
+                        _empty(argv, count)
+                        return self.read_args(argv, 0, room, begin)
                 return self.read_args(PyList_New(room), 0, room, begin)
         self.check_kept()
         return None
@@ -375,6 +396,8 @@ cdef class RequestParser(Feed):
         if begin >= 0 and not self.rough:
             self.raw_start = begin
             self.raw_stop = self.pos
+            if count <= _SPARE_ARGS_MAX and self.pos - begin <= _SPARE_BYTES_MAX:
+                self.spare = argv
         else:
             self.last = argv
         return argv

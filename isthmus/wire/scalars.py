@@ -22,10 +22,13 @@ import math
 import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
+from isthmus.wire.digits import format_int, parse_int
+
 __all__ = [
     "INT64_MAX",
     "INT64_MIN",
     "format_float",
+    "format_int",
     "format_long_double",
     "i64",
     "parse_float",
@@ -39,25 +42,13 @@ i64 = int
 
 INT64_MIN = -(1 << 63)
 INT64_MAX = (1 << 63) - 1
-_INT_DIGITS_MAX = 20  # of "-9223372036854775808"
 _PRINT_AS_INT_MAX = float(1 << 62)
 
-_INT = re.compile(rb"0|-?[1-9][0-9]*")
 _FLOAT = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INFINITY = re.compile(rb"([+-]?)inf(?:inity)?", re.IGNORECASE)
 _LONG_DOUBLE_STEP = Decimal(1).scaleb(-17)
 # The largest long double has 4933 digits before the point; 17 follow it.
 _LONG_DOUBLE = Context(prec=5000, rounding=ROUND_HALF_EVEN)
-
-
-def parse_int(text: bytes) -> int:
-    """Read a canonical int64; ValueError for anything else."""
-    if len(text) > _INT_DIGITS_MAX or _INT.fullmatch(text) is None:
-        raise ValueError("not a canonical integer")
-    value = int(text)
-    if not INT64_MIN <= value <= INT64_MAX:
-        raise ValueError("integer outside 64 bits")
-    return value
 
 
 def parse_float(text: bytes) -> float:

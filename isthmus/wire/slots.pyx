@@ -9,16 +9,20 @@ from libc.string cimport memchr
 
 SLOTS = 16384
 
-cdef unsigned short _table[256]
+# Row k holds the CRC of a byte followed by k zero bytes, so four bytes take four look-ups that do not
+# wait for each other.
+cdef unsigned short _table[4][256]
 
 
 cdef void _fill_table() noexcept:
-    cdef unsigned int byte, crc, bit
+    cdef unsigned int byte, crc, bit, row
     for byte in range(256):
         crc = byte << 8
-        for bit in range(8):
-            crc = ((crc << 1) ^ 0x1021) if crc & 0x8000 else crc << 1
-        _table[byte] = <unsigned short>(crc & 0xFFFF)
+        for row in range(4):
+            for bit in range(8):
+                crc = ((crc << 1) ^ 0x1021) if crc & 0x8000 else crc << 1
+            crc &= 0xFFFF
+            _table[row][byte] = <unsigned short>crc
 
 
 _fill_table()
@@ -38,8 +42,13 @@ cdef int slot_of(const char* key, Py_ssize_t size) noexcept nogil:
             if stop != NULL and stop != start:
                 key = start
                 end = stop
+    while end - key >= 4:
+        crc = (_table[3][(crc >> 8) ^ <unsigned char>key[0]]
+               ^ _table[2][(crc & 0xFF) ^ <unsigned char>key[1]]
+               ^ _table[1][<unsigned char>key[2]] ^ _table[0][<unsigned char>key[3]])
+        key += 4
     while key < end:
-        crc = ((crc << 8) ^ _table[((crc >> 8) ^ <unsigned char>key[0]) & 0xFF]) & 0xFFFF
+        crc = ((crc << 8) ^ _table[0][((crc >> 8) ^ <unsigned char>key[0]) & 0xFF]) & 0xFFFF
         key += 1
     return <int>(crc & 16383)
 

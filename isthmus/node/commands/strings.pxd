@@ -1,5 +1,6 @@
 from isthmus.node.engine.context cimport Context
 from isthmus.node.engine.keyspace cimport Database
+from isthmus.wire.digits cimport parse_int
 from isthmus.wire.reply cimport ReplyWriter
 from isthmus.node.values.strings cimport put, put_keep, increment, append, overlay
 from isthmus.node.values.keys cimport delete, expire_at, persist

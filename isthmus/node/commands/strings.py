@@ -21,8 +21,9 @@ from isthmus.node.engine.registry import ANY, ARRAY, BULK, INTEGER, NULL, OK, co
 from isthmus.node.engine.spec import DENYOOM, FAST, READONLY, WRITE
 from isthmus.node.values.keys import delete, expire_at, persist
 from isthmus.node.values.strings import append, increment, overlay, put, put_keep
+from isthmus.wire.digits import parse_int
 from isthmus.wire.reply import ReplyWriter
-from isthmus.wire.scalars import format_long_double, i64, parse_int
+from isthmus.wire.scalars import format_long_double, i64
 
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
@@ -39,11 +40,8 @@ def write_string(reply: ReplyWriter, value: Any) -> None:
          keys="idx:1>range:0,1,0(RO|ACCESS)", complexity="O(1)", reply=BULK | NULL)  # fmt: skip
 def get(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the string at key."""
-    value = ctx.string(argv[1])
-    if value is None:
+    if not ctx.write_string(argv[1]):
         ctx.reply.null()
-    else:
-        write_string(ctx.reply, value)
 
 
 def expire_from(ctx: Context, text: bytes, unit: bytes, name: bytes) -> int:
@@ -227,7 +225,7 @@ def add(ctx: Context, key: bytes, delta: i64, event: bytes) -> None:
     if (delta > 0 and value > INT64_MAX - delta) or (delta < 0 and value < INT64_MIN - delta):
         raise RedisError(OVERFLOW)
     value += delta
-    increment(ctx.db, key, value, b"%d" % delta, event)
+    increment(ctx.db, key, value, delta, event)
     ctx.reply.integer(value)
 
 

@@ -3,6 +3,7 @@ from isthmus.node.engine.clock cimport Clock
 from isthmus.node.engine.keyspace cimport Database, Keyspace
 from isthmus.node.engine.rng cimport Rng
 from isthmus.node.engine.spec cimport CommandSpec
+from isthmus.node.engine.table cimport Table
 from isthmus.wire.reply cimport ReplyWriter
 
 cdef class Context:
@@ -28,3 +29,4 @@ cdef class Context:
     cpdef object write(self, bytes key, object kind)
     cpdef object string(self, bytes key)
     cpdef object string_for_write(self, bytes key)
+    cpdef bint write_string(self, bytes key)

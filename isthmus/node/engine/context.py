@@ -13,7 +13,9 @@ from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.errors import WRONGTYPE, RedisError
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.spec import CommandSpec
+from isthmus.node.engine.table import Table
 from isthmus.wire.reply import ReplyWriter
+from isthmus.wire.scalars import i64
 
 ERROR_CODES_MAX = 128
 GATE_CLUSTER = 1
@@ -82,6 +84,26 @@ class Context:
         if type(value) is not bytes and type(value) is not bytearray:
             raise RedisError(WRONGTYPE)
         return value
+
+    def write_string(self, key: bytes) -> bool:
+        """Write the string at key as a bulk string. False if there is none; raises WRONGTYPE.
+
+        The same as string() and a reply, without making a Python object of the value.
+        """
+        found: i64 = 0
+        table: Table | None = self.db.table_of(key)
+        if table is not None:
+            found = table.write_string(key, self.now_ms, self.reply)
+        if found == 1:
+            self.hits += 1
+            return True
+        if found == 0:
+            self.misses += 1
+            if table is not None:
+                self.db.missing(table, key)
+            return False
+        self.hits += 1
+        raise RedisError(WRONGTYPE)
 
     def string_for_write(self, key: bytes) -> Any:
         """As string(), for commands that write: does not count hits and misses."""

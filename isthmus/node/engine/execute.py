@@ -32,7 +32,8 @@ UNKNOWN_ARGS_BYTES_MAX = 128
 
 def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
     """Run one request of session and write its reply."""
-    spec: CommandSpec | None = COMMANDS.get(argv[0])
+    commands: dict[bytes, CommandSpec] = COMMANDS
+    spec: CommandSpec | None = commands.get(argv[0])
     if spec is None or spec.handler is None:
         spec = resolve(ctx, session, argv)
         if spec is None:

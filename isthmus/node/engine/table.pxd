@@ -60,6 +60,7 @@ cdef class Table:
     cpdef bytes random_key(self, Rng rng)
     cpdef unsigned long long scan(self, unsigned long long cursor, list out, bint with_values, long long now)
     cpdef long long clear_slice(self, long long limit)
+    cpdef int write_string(self, bytes key, long long now, ReplyWriter reply) except -2
     cpdef bint write_value(self, bytes key, ReplyWriter reply)
     cpdef long long write_all(self, ReplyWriter reply, bint keys, bint values)
     cpdef list expired_keys(self, long long now, long long limit)

@@ -20,6 +20,7 @@ from typing import Any
 
 from isthmus.node.engine.rng import Rng
 from isthmus.wire.reply import ReplyWriter
+from isthmus.wire.scalars import i64
 
 _LOAD = 32
 _HASH_MASK = 0xFFFFFFFF
@@ -247,6 +248,19 @@ class Table:
         """The 24-bit access clock, or -1 if the key is not here."""
         rec = self._find(key)
         return -1 if rec is None else rec.clock
+
+    def write_string(self, key: bytes, now: i64, reply: ReplyWriter) -> i64:
+        """Write the string at key as a bulk string and stamp its access clock.
+
+        1 if it was written, 0 if key is missing or expired by now, -1 if it holds another type.
+        """
+        value = self.fetch(key, now)
+        if value is None:
+            return 0
+        if type(value) is not bytes and type(value) is not bytearray:
+            return -1
+        reply.bulk(bytes(value))
+        return 1
 
     def write_value(self, key: bytes, reply: ReplyWriter) -> bool:
         """Write key's value as a bulk string. False (nothing written) if the key is not here."""

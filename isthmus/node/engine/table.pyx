@@ -502,6 +502,24 @@ cdef class Table:
         cdef Rec* rec = self.find(key)
         return -1 if rec == NULL else rec.meta & CLOCK_MASK
 
+    cpdef int write_string(self, bytes key, long long now, ReplyWriter reply) except -2:
+        cdef Rec* rec = self.find(key)
+        cdef object value
+        if rec == NULL or (rec.meta & EXPIRES and rec_expiry(rec)[0] <= now):
+            return 0
+        rec.meta = (rec.meta & ~<uint32_t>CLOCK_MASK) | access_clock
+        if rec_kind(rec) == PACKED:
+            reply.bulk_raw(rec_value(rec), rec.vlen)
+            return 1
+        value = rec_load(rec)
+        if type(value) is bytes:
+            reply.bulk(value)
+        elif type(value) is bytearray:
+            reply.bulk(bytes(value))
+        else:
+            return -1
+        return 1
+
     cpdef bint write_value(self, bytes key, ReplyWriter reply):
         cdef Rec* rec = self.find(key)
         if rec == NULL:

@@ -12,7 +12,8 @@ from typing import Any
 
 from isthmus.node.engine.effect import replays
 from isthmus.node.engine.keyspace import Database
-from isthmus.wire.scalars import i64, parse_int
+from isthmus.wire.digits import format_int, parse_int
+from isthmus.wire.scalars import i64
 
 
 def put(db: Database, key: bytes, value: bytes, expire: i64, event: bytes) -> None:
@@ -43,19 +44,20 @@ def replay_set(db: Database, argv: list[bytes]) -> None:
         put(db, argv[1], argv[2], parse_int(argv[4]), b"set")
 
 
-def increment(db: Database, key: bytes, value: i64, delta: bytes, event: bytes) -> None:
+def increment(db: Database, key: bytes, value: i64, delta: i64, event: bytes) -> None:
     """INCRBY key delta; `value` is the sum, computed by the caller; the expiry stays."""
-    db.store_keep(key, b"%d" % value)
+    db.store_keep(key, format_int(value))
     if db.changed(key):
-        db.record([b"INCRBY", key, delta], event, b"$")
+        db.record([b"INCRBY", key, format_int(delta)], event, b"$")
 
 
 @replays(b"INCRBY")
 def replay_incrby(db: Database, argv: list[bytes]) -> None:
     """INCRBY key delta."""
     old = db.lookup(argv[1])
-    total = (0 if old is None else parse_int(bytes(old))) + parse_int(argv[2])
-    increment(db, argv[1], total, argv[2], b"incrby")
+    delta = parse_int(argv[2])
+    total = (0 if old is None else parse_int(bytes(old))) + delta
+    increment(db, argv[1], total, delta, b"incrby")
 
 
 def append(db: Database, key: bytes, old: Any, tail: bytes) -> None:
