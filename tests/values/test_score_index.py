@@ -62,7 +62,8 @@ def add_many(index: Any, model: Model, draw: Any) -> None:
 
 def step(index: Any, model: Model, draw: Any) -> None:
     """One random change of both."""
-    verb = draw(st.sampled_from(["many", "many", "put", "put", "remove", "range", "drain", "nudge"]))
+    verbs = ["many", "many", "put", "put", "remove", "range", "drain", "nudge"]
+    verb = draw(st.sampled_from(verbs))
     if verb == "many":
         add_many(index, model, draw)
     elif verb == "put":

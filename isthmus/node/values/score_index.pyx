@@ -113,8 +113,24 @@ cdef inline bint run_below(Run* run, Bound* bound) noexcept:
 
 cdef inline Py_ssize_t find_in_run(Run* run, Bound* bound) noexcept:
     """How many items of the run are below the bound."""
-    cdef Py_ssize_t low = 0, high = run.count, middle
+    cdef Py_ssize_t low = 0, high = run.count, middle, width = 1
     cdef Item* items = run.items + run.start
+    cdef double score = bound.score
+    if bound.kind != BY_MEMBER:
+        # By score alone first, without branches to mispredict.
+        while high > 1:
+            middle = high >> 1
+            low += middle * (items[low + middle - 1].score < score)
+            high -= middle
+        low += items[low].score < score
+        # Equal scores are few as a rule: look near before looking far.
+        high = low
+        while high < run.count and below(&items[high], bound):
+            low = high + 1
+            high += width
+            width *= 2
+        if high > run.count:
+            high = run.count
     while low < high:
         middle = (low + high) >> 1
         if below(&items[middle], bound):
@@ -173,12 +189,26 @@ cdef class ScoreIndex(Table):
     cdef Py_ssize_t locate(self, Bound* bound, Py_ssize_t* pos) noexcept:
         """The run and the position in it where the bound lies; the position may be the run's end."""
         cdef Py_ssize_t low = 0, high = self.nruns, middle
-        if self.nruns == 0:
+        cdef Run* runs = self.runs
+        cdef double score = bound.score
+        if high == 0:
             pos[0] = 0
             return 0
+        if bound.kind != BY_MEMBER:
+            while high > 1:
+                middle = high >> 1
+                low += middle * (runs[low + middle].low < score)
+                high -= middle
+            # Run `low` begins below the score (or is the first); those that begin with it may
+            # still be below the bound.
+            high = low + 1
+            while high < self.nruns and runs[high].low == score:
+                high += 1 + ((self.nruns - high) >> 1)
+            if high > self.nruns:
+                high = self.nruns
         while high - low > 1:
             middle = (low + high) >> 1
-            if run_below(&self.runs[middle], bound):
+            if run_below(&runs[middle], bound):
                 low = middle
             else:
                 high = middle
