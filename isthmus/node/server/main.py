@@ -29,7 +29,7 @@ from isthmus.node.cluster.view import ClusterView
 from isthmus.node.commands import load_all
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.clock import Clock
-from isthmus.node.engine.config import Config
+from isthmus.node.engine.config import Config, parse_arguments
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
 from isthmus.node.server.cron import Cron
@@ -187,7 +187,7 @@ def parser() -> argparse.ArgumentParser:
 
 def configure(args: argparse.Namespace, rest: list[str]) -> Config:
     """Config from the arguments; ValueError with a sentence for what makes no sense."""
-    values = Config.parse_arguments(rest)
+    values = parse_arguments(rest)
     if args.coordinator:
         values["databases"] = "1"
         values["cluster-enabled"] = "yes"
