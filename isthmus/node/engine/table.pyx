@@ -250,13 +250,16 @@ cdef class Table:
     cdef void unlink(self, Rec** where) noexcept:
         """Take the record out and free it; give buckets back once most are empty."""
         cdef Rec* rec = where[0]
+        cdef int merges
         where[0] = rec.next
         self.count -= 1
         self.free_rec(rec)
-        if self.nbuckets > BUCKETS_MIN and self.count < self.nbuckets >> 2:
+        # Four merges for one record keep the load at a quarter or more while a table drains; a
+        # random draw from sparser buckets would take ever longer.
+        merges = 4
+        while merges > 0 and self.nbuckets > BUCKETS_MIN and self.count < self.nbuckets >> 2:
             self.shrink()
-            if self.nbuckets > BUCKETS_MIN:
-                self.shrink()
+            merges -= 1
 
     cdef void free_rec(self, Rec* rec) noexcept:
         cdef PyObject* obj = NULL
@@ -551,14 +554,17 @@ cdef class Table:
         # chance, but that records from the eighth place on share the last one.
         cdef Rec* rec
         cdef Rec* chosen
+        cdef uint64_t number
         cdef int place, length
         if self.count == 0:
             return None
         while True:
-            rec = self.buckets[rng.below(self.nbuckets)]
+            number = rng.next64()
+            # The upper half scaled to the buckets: no division, and biased by 2**-32 each at most.
+            rec = self.buckets[((number >> 32) * <uint64_t>self.nbuckets) >> 32]
             if rec == NULL:
                 continue
-            place = <int>rng.below(8)
+            place = <int>(number >> 29) & 7
             if place == 7:
                 length = 0
                 chosen = NULL

@@ -195,7 +195,12 @@ def set_result(db: Database, key: bytes, members: list[bytes], event: bytes) -> 
     return value
 
 
-def union(values: list[SetValue | None]) -> list[bytes]:
+# Named, because the .pxd declares them as plain lists.
+Sets = list[SetValue]
+Operands = list[SetValue | None]
+
+
+def union(values: Operands) -> list[bytes]:
     """The members of any of the sets, each once; None is an empty set."""
     seen: dict[bytes, None] = {}
     for value in values:
@@ -205,7 +210,7 @@ def union(values: list[SetValue | None]) -> list[bytes]:
     return list(seen)
 
 
-def difference(values: list[SetValue | None]) -> list[bytes]:
+def difference(values: Operands) -> list[bytes]:
     """The members of the first set that are in none of the others."""
     first = values[0]
     if first is None:
@@ -218,10 +223,10 @@ def difference(values: list[SetValue | None]) -> list[bytes]:
     return left
 
 
-def intersection(values: list[SetValue | None], limit: i64) -> list[bytes]:
+def intersection(values: Operands, limit: i64) -> list[bytes]:
     """The members that are in all of the sets; stops at `limit` of them (0: no limit)."""
     common: list[bytes] = []
-    if any(value is None for value in values):
+    if None in values:
         return common
     others = sorted([value for value in values if value is not None], key=len)
     smallest = others.pop(0)
@@ -233,14 +238,14 @@ def intersection(values: list[SetValue | None], limit: i64) -> list[bytes]:
     return common
 
 
-def held_by_any(values: list[SetValue], member: bytes) -> bool:
+def held_by_any(values: Sets, member: bytes) -> bool:
     for value in values:
         if value.contains(member):
             return True
     return False
 
 
-def held_by_all(values: list[SetValue], member: bytes) -> bool:
+def held_by_all(values: Sets, member: bytes) -> bool:
     for value in values:
         if not value.contains(member):
             return False
