@@ -143,17 +143,22 @@ class Database:
             self.volatile_slots.add(self.last_slot)
         return True
 
+    def forget_place(self) -> None:
+        """Drop the memory of the last look-up: the tables are about to change, or have."""
+        self.last_key = None
+        self.last_table = None
+
     def forget_all(self) -> None:
         """Remove every key at once; the memory is freed in slices."""
+        for key, entry in self.watched.items():
+            if self.exists(key):
+                entry[0] += 1
         self.keyspace.garbage.extend(table for table in self.slots if table is not None and table.count)
         self.keyspace.garbage_keys += self.size
         self.slots = []
         self.size = 0
         self.volatile_slots = set()
-        self.last_key = None
-        self.last_table = None
-        for entry in self.watched.values():
-            entry[0] += 1
+        self.forget_place()
 
     # -- the door -----------------------------------------------------------------------------
 

@@ -1,10 +1,15 @@
 """Keys: the effect functions that concern a key whatever its type.
 
-Effects: DEL key, PEXPIREAT key ms, PERSIST key, RENAME key newkey, COPY source destination db,
-MOVE key db, FLUSHDB. Flushing frees nothing at once: the tables wait to be freed in slices.
+Effects: DEL key, PEXPIREAT key ms, PERSIST key, RENAME key newkey, COPY source destination DB n
+REPLACE, MOVE key n, SWAPDB n m, FLUSHDB. RENAME and MOVE hand the value over as it is; nothing is
+copied and nothing freed. Flushing frees nothing at once: the tables wait to be freed in slices.
+An effect that concerns two keys or databases bumps the versions of both, and is recorded once, in
+the database of its first key.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from isthmus.node.engine.effect import replays
 from isthmus.node.engine.keyspace import Database
@@ -67,3 +72,87 @@ def flush(db: Database) -> None:
 def replay_flushdb(db: Database, argv: list[bytes]) -> None:
     """FLUSHDB."""
     flush(db)
+
+
+def take(db: Database, key: bytes) -> Any:
+    """Remove a key that exists and return its value, which goes on living elsewhere."""
+    table = db.table_of(key)
+    assert table is not None
+    db.size -= 1
+    return table.pop(key)
+
+
+def rename(db: Database, key: bytes, new: bytes) -> None:
+    """RENAME key new: key exists and is not new; what new held is gone; the expiry moves along."""
+    expire = db.expiry(key)
+    value = take(db, key)
+    db.drop(new)
+    db.store(new, value, expire)
+    db.changed(key)
+    if db.changed(new):
+        db.record([b"RENAME", key, new], b"rename_from", b"g")
+
+
+@replays(b"RENAME")
+def replay_rename(db: Database, argv: list[bytes]) -> None:
+    """RENAME key newkey."""
+    rename(db, argv[1], argv[2])
+
+
+def copy(db: Database, key: bytes, target: Database, new: bytes) -> None:
+    """COPY key new DB target REPLACE: key exists and is not new in target."""
+    value = db.peek(key)
+    expire = db.expiry(key)
+    if type(value) is bytearray:
+        value = bytearray(value)
+    elif type(value) is not bytes:
+        value = value.copy()
+    target.drop(new)
+    target.store(new, value, expire)
+    if target.changed(new):
+        argv = [b"COPY", key, new, b"DB", b"%d" % target.index, b"REPLACE"]
+        db.record(argv, b"copy_to", b"g")
+
+
+@replays(b"COPY")
+def replay_copy(db: Database, argv: list[bytes]) -> None:
+    """COPY source destination DB n REPLACE."""
+    copy(db, argv[1], db.keyspace.databases[parse_int(argv[4])], argv[2])
+
+
+def move(db: Database, key: bytes, target: Database) -> None:
+    """MOVE key target: key exists here and not in target."""
+    expire = db.expiry(key)
+    target.store(key, take(db, key), expire)
+    db.changed(key)
+    if target.changed(key):
+        db.record([b"MOVE", key, b"%d" % target.index], b"move_from", b"g")
+
+
+@replays(b"MOVE")
+def replay_move(db: Database, argv: list[bytes]) -> None:
+    """MOVE key n."""
+    move(db, argv[1], db.keyspace.databases[parse_int(argv[2])])
+
+
+def swap(first: Database, second: Database) -> None:
+    """SWAPDB first second: their keys change places; watchers of a key in either are told."""
+    for db in (first, second):
+        for key, entry in db.watched.items():
+            if first.exists(key) or second.exists(key):
+                entry[0] += 1
+    first.slots, second.slots = second.slots, first.slots
+    first.size, second.size = second.size, first.size
+    first.volatile_slots, second.volatile_slots = second.volatile_slots, first.volatile_slots
+    first.forget_place()
+    second.forget_place()
+    first.log.dirty += 1
+    if first.log.recording:
+        first.record([b"SWAPDB", b"%d" % first.index, b"%d" % second.index], b"", b"")
+
+
+@replays(b"SWAPDB")
+def replay_swapdb(db: Database, argv: list[bytes]) -> None:
+    """SWAPDB n m."""
+    databases = db.keyspace.databases
+    swap(databases[parse_int(argv[1])], databases[parse_int(argv[2])])

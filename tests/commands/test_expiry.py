@@ -1,0 +1,103 @@
+"""Expiry: setting it in four units, its conditions, reading it, overflow."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.store import START_MS, Store
+
+SECONDS = START_MS // 1000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "EXPIRE k 10",
+        "PEXPIRE k 10000",
+        f"EXPIREAT k {SECONDS + 10}",
+        f"PEXPIREAT k {START_MS + 10000}",
+    ],
+)
+def test_set_and_read(store: Store, line: str) -> None:
+    assert store.run(line) == 0, "no such key"
+    store.run("SET k v")
+    assert store.run("TTL k") == store.run("PTTL k") == store.run("EXPIRETIME k") == -1
+    assert store.run(line) == 1
+    assert (store.run("TTL k"), store.run("PTTL k")) == (10, 10_000)
+    assert (store.run("EXPIRETIME k"), store.run("PEXPIRETIME k")) == (
+        SECONDS + 10,
+        START_MS + 10_000,
+    )
+    store.advance(9_400)
+    assert store.run("TTL k") == 1, "rounded to the nearest"
+    store.advance(600)
+    assert store.run("TTL k") == store.run("EXPIRETIME k") == -2
+    assert store.run("DBSIZE") == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["EXPIRE k 0", "EXPIRE k -1", "PEXPIRE k -9223372036854775808", "EXPIREAT k 1",
+     "PEXPIREAT k -5", f"PEXPIREAT k {START_MS}", "EXPIRE k -9223372036854775"],
+)  # fmt: skip
+def test_a_time_that_has_passed_deletes_at_once(store: Store, line: str) -> None:
+    store.run("SET k v")
+    assert store.run(line) == 1
+    assert store.run("DBSIZE") == 0
+    assert store.recorder.effects_seen[-1].argv == [b"DEL", b"k"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["EXPIRE k 9223372036854775807", "EXPIRE k 9223372036854775", "EXPIRE k 9223372036854776",
+     "EXPIRE k -9223372036854776", "PEXPIRE k 9223372036854775807",
+     "EXPIREAT k 9223372036854775807"],
+)  # fmt: skip
+def test_overflow(store: Store, line: str) -> None:
+    name = line.split()[0].lower()
+    assert store.error(*line.split()) == f"ERR invalid expire time in '{name}' command"
+
+
+def test_the_farthest_time(store: Store) -> None:
+    store.run("SET k v")
+    assert store.run("PEXPIREAT k 9223372036854775807") == 1
+    assert store.run("PEXPIRETIME k") == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("x", "ERR value is not an integer or out of range"),
+        ("x foo", "ERR Unsupported option foo"),
+        ("1 NX XX", "ERR NX and XX, GT or LT options at the same time are not compatible"),
+        ("1 lt nx", "ERR NX and XX, GT or LT options at the same time are not compatible"),
+        ("1 GT LT", "ERR GT and LT options at the same time are not compatible"),
+    ],
+)
+def test_errors(store: Store, words: str, text: str) -> None:
+    assert store.error("EXPIRE", "k", *words.split()) == text
+
+
+@pytest.mark.parametrize(
+    ("current", "seconds", "condition", "answer"),
+    [
+        (None, 10, "NX", 1), (5, 10, "NX", 0), (None, 10, "XX", 0), (5, 10, "XX", 1),
+        (None, 10, "GT", 0), (5, 10, "GT", 1), (10, 10, "GT", 0), (10, 5, "GT", 0),
+        (None, 10, "LT", 1), (5, 10, "LT", 0), (10, 10, "LT", 0), (10, 5, "LT", 1),
+        (None, 10, "XX LT", 0), (10, 5, "xx lt", 1), (5, 10, "XX GT", 1), (5, -1, "GT", 0),
+        (5, -1, "LT", 1), (5, 10, "GT GT", 1),
+    ],
+)  # fmt: skip
+def test_conditions(
+    store: Store, current: int | None, seconds: int, condition: str, answer: int
+) -> None:
+    store.run("SET k v" if current is None else f"SET k v EX {current}")
+    assert store.run(f"EXPIRE k {seconds} {condition}") == answer
+
+
+def test_persist(store: Store) -> None:
+    store.run("SET k v EX 10")
+    assert store.run("PERSIST k") == 1
+    assert store.run("PERSIST k") == 0
+    assert store.run("PERSIST nope") == 0
+    assert store.run("TTL k") == -1
