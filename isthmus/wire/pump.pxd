@@ -15,6 +15,8 @@ cdef class Peer:
     cdef public bint closing
     cdef public bint queued
     cdef bint writing
+    cdef public bint again
+    cdef public bint stalled
     cdef char* backlog
     cdef Py_ssize_t backlog_start, backlog_end, backlog_capacity
     cdef public long long bytes_in
@@ -23,6 +25,7 @@ cdef class Peer:
 
     cpdef int process(self) except -1
     cpdef int closed(self) except -1
+    cpdef int overflowed(self) except -1
     cpdef int send(self, bytes data) except -1
     cdef int send_raw(self, const char* data, Py_ssize_t count) except -1
     cpdef long long pending_output(self)
@@ -47,6 +50,7 @@ cdef class Pump:
     cdef public long long bytes_in
     cdef public long long bytes_out
     cdef public long long output_limit_disconnections
+    cdef public long long input_limit_disconnections
     cdef public long long accept_errors
 
     cpdef long long poll(self, long long timeout_ms)
@@ -55,6 +59,7 @@ cdef class Pump:
     cdef int control(self, int op, int fd, unsigned int events) except -1
     cdef int receive(self, Peer peer) except -1
     cdef int work(self, Peer peer) except -1
+    cdef int overflow(self, Peer peer) except -1
     cdef int push(self, Peer peer) except -1
     cdef int drain(self, Peer peer) except -1
     cdef int settle_queues(self) except -1

@@ -9,25 +9,29 @@ to `self.reply`, the writer all peers share; the pump sends that at once. Bytes 
 go through `send`, which queues them until the end of the turn. Returning 1 from `process` asks
 for another turn, so one connection with a deep pipeline cannot starve the others.
 
-Limits: `output_bytes_max` of a peer bounds what waits for a client that does not read (it is cut
-off); a turn accepts at most 64 connections per listener and reads at most 64 KiB per connection.
-When the process runs out of descriptors the listeners rest until `resume_accepting`.
+Limits. A client that does not read is not served: while more than `STALL_BYTES` wait for it, its
+requests are received (it may be one that sends everything before it reads) but not run, so it costs
+what it sent, never what it asked for; the parser bounds that. `output_bytes_max` bounds the rest: a
+single huge reply, or what others send it; past it, or when its input outgrows its limit or our
+memory, the peer is cut off. A peer with requests left over is not read from before they have run.
+A turn accepts at most 64 connections per listener and reads at most 64 KiB per connection. When
+the process runs out of descriptors the listeners rest until `resume_accepting`.
 
 This is the Python twin of pump.pyx; errors of a socket close its peer, all others propagate.
 """
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import time
 from collections.abc import Callable
 
-from isthmus.wire.parser import Feed
+from isthmus.wire.parser import Feed, QueryBufferExceeded
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64
 
+STALL_BYTES = 1 << 20
 _INBUF_BYTES = 65536
 _EVENTS_MAX = 512
 _ACCEPTS_PER_TURN_MAX = 64
@@ -57,6 +61,9 @@ class Peer:
         self.pump: Pump
         self.reply: ReplyWriter
         self._writing = False
+        # It stands in pump.ready; it is not served before it reads what it was sent.
+        self._again = False
+        self._stalled = False
         self._backlog = bytearray()
         self._socket: socket.socket | None = None
 
@@ -68,11 +75,16 @@ class Peer:
         """The socket is gone; release what hangs on it."""
         return 0
 
+    def overflowed(self) -> i64:
+        """Its input outgrew its limit or our memory: say so; the pump closes it."""
+        return 0
+
     def send(self, data: bytes) -> i64:
         """Queue bytes to be sent at the end of this turn."""
         if self.open and data:
             self._backlog += data
-            if not self.queued and not self._writing:
+            too_much = len(self._backlog) > self.output_bytes_max
+            if not self.queued and (too_much or not self._writing):
                 self.queued = True
                 self.pump.dirty.append(self)
         return 0
@@ -109,6 +121,7 @@ class Pump:
         self.bytes_in = 0
         self.bytes_out = 0
         self.output_limit_disconnections = 0
+        self.input_limit_disconnections = 0
         self.accept_errors = 0
 
     def fileno(self) -> int:
@@ -154,7 +167,7 @@ class Pump:
         return 0
 
     def _accept_all(self, listener: int, factory: Callable[[int], Peer | None]) -> None:
-        door = socket.socket(fileno=os.dup(listener))
+        door = socket.socket(fileno=listener)
         try:
             for _ in range(_ACCEPTS_PER_TURN_MAX):
                 try:
@@ -175,7 +188,7 @@ class Pump:
             for other in self.listeners:
                 self._epoll.unregister(other)
         finally:
-            door.close()
+            door.detach()
 
     # -- one turn -----------------------------------------------------------------------------
 
@@ -217,12 +230,15 @@ class Pump:
     def _work_ready(self) -> int:
         ready, self.ready = self.ready, []
         for peer in ready:
+            peer._again = False
             if peer.open and not peer.closing:
                 self._work(peer)
         return len(ready)
 
     def _receive(self, peer: Peer) -> None:
         assert peer._socket is not None
+        if peer._again:
+            return
         try:
             data = peer._socket.recv(_INBUF_BYTES, socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
@@ -236,23 +252,42 @@ class Pump:
         self.bytes_in += len(data)
         peer.bytes_in += len(data)
         # What a closing peer still sends is read and dropped, or its socket would stay ready.
-        if not peer.closing:
+        if peer.closing:
+            return
+        try:
             peer.parser.feed(data)
-            self._work(peer)
+            if peer._stalled:
+                peer.parser.settle()
+                return
+        except (QueryBufferExceeded, MemoryError):
+            self._overflow(peer)
+            return
+        self._work(peer)
+
+    def _overflow(self, peer: Peer) -> None:
+        self.input_limit_disconnections += 1
+        peer.overflowed()
+        self.close(peer)
 
     def _work(self, peer: Peer) -> None:
         more = peer.process()
-        peer.parser.settle()
+        try:
+            peer.parser.settle()
+        except MemoryError:
+            self._overflow(peer)
         data = self.reply.take()
         if data and peer.open:
-            peer.send(data)
-            peer.queued = True
+            peer._backlog += data
             self._drain(peer)
-            peer.queued = False
         if peer.closing:
             if peer.open and not peer._backlog:
                 self.close(peer)
-        elif more and peer.open:
+        elif not peer.open:
+            return
+        elif len(peer._backlog) > STALL_BYTES:
+            peer._stalled = True
+        elif more:
+            peer._again = True
             self.ready.append(peer)
 
     def _settle_queues(self) -> None:
@@ -285,7 +320,14 @@ class Pump:
                 self._epoll.modify(peer.fd, select.EPOLLIN)
             if peer.closing:
                 self.close(peer)
-        elif len(backlog) > peer.output_bytes_max:
+                return
+        if peer._stalled and len(backlog) <= STALL_BYTES // 2 and not peer.closing:
+            peer._stalled = False
+            peer._again = True
+            self.ready.append(peer)
+        if not backlog:
+            return
+        if len(backlog) > peer.output_bytes_max:
             self.output_limit_disconnections += 1
             self.close(peer)
         elif not peer._writing:

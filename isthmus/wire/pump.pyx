@@ -6,6 +6,8 @@ from libc.string cimport memcpy, memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close as os_close
 
+from isthmus.wire.parser import QueryBufferExceeded
+
 from isthmus.wire.parser cimport Feed
 from isthmus.wire.reply cimport ReplyWriter
 
@@ -32,6 +34,9 @@ cdef enum:
     EVENTS_MAX = 512
     ACCEPTS_PER_TURN_MAX = 64
     OUTPUT_KEEP_BYTES = 16384
+    STALL_LIMIT = 1 << 20
+
+STALL_BYTES = STALL_LIMIT
 
 
 cdef class Ticker:
@@ -61,6 +66,10 @@ cdef class Peer:
         """The socket is gone; release what hangs on it."""
         return 0
 
+    cpdef int overflowed(self) except -1:
+        """Its input outgrew its limit or our memory: say so; the pump closes it."""
+        return 0
+
     cpdef int send(self, bytes data) except -1:
         """Queue bytes to be sent at the end of this turn."""
         return self.send_raw(<char*>data, len(data))
@@ -84,7 +93,9 @@ cdef class Peer:
                 self.backlog_capacity = capacity
         memcpy(self.backlog + self.backlog_end, data, count)
         self.backlog_end += count
-        if not self.queued and not self.writing:
+        if not self.queued and (
+            not self.writing or self.backlog_end - self.backlog_start > self.output_bytes_max
+        ):
             self.queued = True
             self.pump.dirty.append(self)
         return 0
@@ -263,32 +274,56 @@ cdef class Pump:
         cdef Peer peer
         self.ready = []
         for peer in ready:
+            peer.again = False
             if peer.open and not peer.closing:
                 self.work(peer)
         return len(ready)
 
     cdef int receive(self, Peer peer) except -1:
-        cdef ssize_t count = c_recv(<int>peer.fd, self.inbuf, INBUF_BYTES, MSG_DONTWAIT)
+        cdef ssize_t count
+        if peer.again:
+            return 0
+        count = c_recv(<int>peer.fd, self.inbuf, INBUF_BYTES, MSG_DONTWAIT)
         if count > 0:
             self.reads += 1
             self.bytes_in += count
             peer.bytes_in += count
             # What a closing peer still sends is read and dropped, or its socket would stay ready.
-            if not peer.closing:
+            if peer.closing:
+                return 0
+            try:
                 peer.parser.feed_raw(self.inbuf, count)
-                self.work(peer)
+                if peer.stalled:
+                    peer.parser.settle()
+                    return 0
+            except (QueryBufferExceeded, MemoryError):
+                return self.overflow(peer)
+            self.work(peer)
         elif count == 0 or (errno != EAGAIN and errno != EINTR):
             self.close(peer)
         return 0
 
+    cdef int overflow(self, Peer peer) except -1:
+        self.input_limit_disconnections += 1
+        peer.overflowed()
+        return self.close(peer)
+
     cdef int work(self, Peer peer) except -1:
         cdef int more = peer.process()
-        peer.parser.settle()
+        try:
+            peer.parser.settle()
+        except MemoryError:
+            self.overflow(peer)
         self.push(peer)
         if peer.closing:
             if peer.open and peer.backlog_end == peer.backlog_start:
                 self.close(peer)
-        elif more and peer.open:
+        elif not peer.open:
+            return 0
+        elif peer.backlog_end - peer.backlog_start > STALL_LIMIT:
+            peer.stalled = True
+        elif more:
+            peer.again = True
             self.ready.append(peer)
         return 0
 
@@ -343,6 +378,10 @@ cdef class Pump:
             self.bytes_out += sent
             peer.bytes_out += sent
             peer.backlog_start += sent
+        if peer.stalled and size - sent <= STALL_LIMIT // 2 and not peer.closing:
+            peer.stalled = False
+            peer.again = True
+            self.ready.append(peer)
         if sent == size:
             peer.backlog_start = peer.backlog_end = 0
             if peer.backlog_capacity > OUTPUT_KEEP_BYTES:
