@@ -38,6 +38,7 @@ cdef class ScoreIndex(Table):
     cdef Py_ssize_t sums_room
     cdef bint sums_valid
     cdef readonly Py_ssize_t widest
+    cdef public bint grown, outgrown
 
     cpdef int upsert(self, bytes member, double score) except -1
     cpdef Py_ssize_t rank(self, bytes member)

@@ -12,7 +12,9 @@ Ranges are given as (start, count): `start` is the rank of the first entry, and 
 walk goes down from it. The caller keeps them within the set. `count_lex_below` means something
 only while all scores are equal, as Redis' commands by member do.
 
-`widest` is the length of the longest member that was ever here (OBJECT ENCODING asks for it).
+Three notes are kept for the owner, who tells OBJECT ENCODING from them: `widest` is the length of
+the longest member that was ever here; `grown` is set when a member comes, until the owner clears
+it, unless the owner has set `outgrown`.
 
 It may not know keys, databases or effects, nor write replies beyond members and scores.
 This twin keeps the order as lists of at most 512 (score, member) tuples.
@@ -68,6 +70,8 @@ class ScoreIndex(Table):
         super().__init__()
         self._runs: list[list[Entry]] = []
         self.widest = 0
+        self.grown = False
+        self.outgrown = False
 
     # -- the order ----------------------------------------------------------------------------
 
@@ -135,6 +139,7 @@ class ScoreIndex(Table):
             return 1
         self.widest = max(self.widest, len(member))
         self.nbytes += _ITEM_BYTES
+        self.grown = not self.outgrown
         return 2
 
     def put_score(self, key: bytes, score: float) -> bool:

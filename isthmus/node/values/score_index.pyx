@@ -166,6 +166,8 @@ cdef class ScoreIndex(Table):
         self.sums_room = 0
         self.sums_valid = False
         self.widest = 0
+        self.grown = False
+        self.outgrown = False
 
     def __dealloc__(self):
         while self.nruns > 0:
@@ -510,6 +512,7 @@ cdef class ScoreIndex(Table):
             raise
         if PyBytes_GET_SIZE(member) > self.widest:
             self.widest = PyBytes_GET_SIZE(member)
+        self.grown = not self.outgrown
         return 2
 
     cpdef bint put_score(self, bytes key, double score):
