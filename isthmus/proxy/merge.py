@@ -1,0 +1,307 @@
+"""Requests that concern several nodes: taken apart, sent, and their replies put together.
+
+A Gather stands between one *whole* Pending (in its client's queue) and its *parts* (in the links'
+queues). When the last part is answered it makes the reply. If any part failed, the reply is the
+error of the first that did; the other parts may have been carried out: what spans slots is not
+atomic (DESIGN.md).
+
+Replies of our own nodes are trusted to be well-formed RESP; a ValueError or IndexError here means
+that a node is broken, and costs that node its link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from isthmus.node.spec import errors
+from isthmus.proxy.backend import Backend
+from isthmus.proxy.pending import Pending
+from isthmus.proxy.router import Router
+from isthmus.wire.frames import SPLIT
+from isthmus.wire.scalars import parse_int
+from isthmus.wire.slots import key_slot
+
+DASH = 0x2D
+DOLLAR = 0x24
+CURSOR_BITS = 48
+CURSOR_MAX = 1 << CURSOR_BITS
+BAD_CURSOR = b"ERR invalid cursor"
+
+
+class Gather:
+    """Collects the replies of parts; a subclass says what they make together."""
+
+    def __init__(self, router: Router, whole: Pending) -> None:
+        self.router = router
+        self.whole = whole
+        self.left = 0
+        self.error = b""
+
+    def part(self, argv: list[bytes]) -> Pending:
+        """A new part; it is counted, and must be submitted or finished."""
+        part = Pending()
+        part.gather = self
+        part.route = self.whole.route
+        part.protocol = self.whole.protocol
+        part.argv = argv
+        self.left += 1
+        return part
+
+    def add(self, part: Pending, data: bytes) -> None:
+        """A part has its reply."""
+        if data[0] == DASH:
+            self.error = self.error or data
+        elif not self.error:
+            self.take(part, data)
+        self.left -= 1
+        if self.left == 0:
+            self.whole.finish(self.error or self.result())
+
+    def take(self, part: Pending, data: bytes) -> None:
+        """Note the reply of a part that succeeded."""
+        raise TypeError("a Gather must say what it takes")
+
+    def result(self) -> bytes:
+        """The reply, once every part has succeeded."""
+        raise TypeError("a Gather must say what it makes")
+
+
+class Split(Gather):
+    """One of the six, by the nodes of its keys."""
+
+    def __init__(self, router: Router, whole: Pending) -> None:
+        super().__init__(router, whole)
+        self.step = whole.route.key_step
+        self.sum = 0
+        self.values: list[bytes] = []
+        self.kind = whole.route.name
+        self.places: dict[Pending, list[int]] = {}
+
+    def start(self) -> None:
+        """Send all parts."""
+        argv = self.whole.argv
+        if self.kind == b"mget":
+            self.values = [b""] * len(argv)
+        self.divide(range(1, len(argv), self.step), None)
+
+    def divide(self, positions: Iterable[int], before: Pending | None) -> None:
+        """Send a part to each node for the keys at `positions`, in the place of part `before`."""
+        argv, slots = self.whole.argv, self.router.slots
+        groups: dict[Any, tuple[Pending, list[int]]] = {}
+        for position in positions:
+            slot = key_slot(argv[position])
+            place: Any = slots[slot]
+            if place is None:
+                place = slot
+            group = groups.get(place)
+            if group is None:
+                part = self.part([argv[0]])
+                part.slot = slot
+                group = groups[place] = part, []
+                if before is not None:
+                    part.tries, part.deadline_ms = before.tries, before.deadline_ms
+            part, where = group
+            if slot != part.slot:
+                part.flags = SPLIT
+            part.argv += argv[position : position + self.step]
+            where.append(position)
+        for part, where in groups.values():
+            self.places[part] = where
+        for part, _ in groups.values():
+            self.router.submit(part, None)
+
+    def divide_again(self, part: Pending) -> None:
+        """The topology has changed under a part: send its keys where they belong now."""
+        self.divide(self.places.pop(part), part)
+        self.left -= 1
+
+    def take(self, part: Pending, data: bytes) -> None:
+        if self.kind == b"mget":
+            for position, value in zip(self.places[part], elements(data), strict=True):
+                self.values[position] = value
+        elif self.kind != b"mset":
+            self.sum += int(data[1:-2])
+
+    def result(self) -> bytes:
+        if self.kind == b"mget":
+            return b"*%d\r\n" % (len(self.values) - 1) + b"".join(self.values)
+        return b"+OK\r\n" if self.kind == b"mset" else b":%d\r\n" % self.sum
+
+
+class AllShards(Gather):
+    """The same requests to every shard; `combine` gets their replies shard by shard."""
+
+    def __init__(
+        self, router: Router, whole: Pending, combine: Callable[[list[list[bytes]]], bytes]
+    ) -> None:
+        super().__init__(router, whole)
+        self.combine = combine
+        self.replies: list[list[bytes]] = []
+        self.places: dict[Pending, tuple[int, int]] = {}
+
+    def start(self, *requests: list[bytes]) -> None:
+        """Send all parts; without shards the reply is an error."""
+        if not self.router.shards:
+            self.whole.finish(b"-" + errors.SLOT_NOT_SERVED + b"\r\n")
+            return
+        for i, backend in enumerate(self.router.shards):
+            self.replies.append([b""] * len(requests))
+            for k, argv in enumerate(requests):
+                part = self.part(argv)
+                part.backend = backend
+                self.places[part] = i, k
+        for part in list(self.places):
+            self.router.submit(part, None)
+
+    def take(self, part: Pending, data: bytes) -> None:
+        i, k = self.places[part]
+        self.replies[i][k] = data
+
+    def result(self) -> bytes:
+        return self.combine(self.replies)
+
+
+class ScanStep(Gather):
+    """One SCAN: asks one shard, and tells in the cursor which shard and where to go on.
+
+    The client's cursor is `shard number << 48 | the node's cursor`; 0 begins and ends. Each shard
+    gives Redis' guarantee for its own keys, and shards are walked one after the other by number.
+    """
+
+    def start(self, cursor: int) -> None:
+        """Ask the shard that `cursor` names, or the next one if that is gone."""
+        number, inner = cursor >> CURSOR_BITS, cursor & (CURSOR_MAX - 1)
+        backend = self.at_least(number)
+        if backend is None:
+            self.whole.finish(b"*2\r\n$1\r\n0\r\n*0\r\n")
+            return
+        if backend.shard != number:
+            inner = 0
+        argv = self.whole.argv
+        part = self.part([argv[0], b"%d" % inner, *argv[2:]])
+        part.backend = self.backend = backend
+        self.router.submit(part, None)
+
+    def at_least(self, number: int) -> Backend | None:
+        """The first shard from this number on."""
+        return next((b for b in self.router.shards if b.shard >= number), None)
+
+    def take(self, part: Pending, data: bytes) -> None:
+        start = data.index(b"\r\n", 4) + 2
+        stop = data.index(b"\r\n", start)
+        inner = int(data[start:stop])
+        number = self.backend.shard
+        if inner >= CURSOR_MAX:
+            raise ValueError(f"cursor {inner} of a node is too large")
+        if inner == 0:
+            following = self.at_least(number + 1)
+            cursor = 0 if following is None else following.shard << CURSOR_BITS
+        else:
+            cursor = number << CURSOR_BITS | inner
+        text = b"%d" % cursor
+        self.reply = b"*2\r\n$%d\r\n%b%b" % (len(text), text, data[stop:])
+
+    def result(self) -> bytes:
+        return self.reply
+
+
+def elements(data: bytes) -> list[bytes]:
+    """The elements of a flat array, each as its bytes."""
+    found = []
+    at = data.index(b"\r\n") + 2
+    while at < len(data):
+        stop = data.index(b"\r\n", at) + 2
+        if data[at] == DOLLAR:
+            size = int(data[at + 1 : stop - 2])
+            if size >= 0:
+                stop += size + 2
+        found.append(data[at:stop])
+        at = stop
+    return found
+
+
+def integer(data: bytes) -> int:
+    """The value of an integer reply."""
+    return int(data[1:-2])
+
+
+def total(replies: list[list[bytes]]) -> bytes:
+    """The sum of integers."""
+    return b":%d\r\n" % sum(integer(row[0]) for row in replies)
+
+
+def all_ok(replies: list[list[bytes]]) -> bytes:
+    """Every shard has said OK."""
+    return b"+OK\r\n"
+
+
+def joined(replies: list[list[bytes]]) -> bytes:
+    """One array of the elements of all."""
+    count = 0
+    bodies = []
+    for row in replies:
+        head, _, body = row[0].partition(b"\r\n")
+        count += int(head[1:])
+        bodies.append(body)
+    return b"*%d\r\n" % count + b"".join(bodies)
+
+
+def weighted(replies: list[list[bytes]], chance: float) -> bytes:
+    """One of the keys (row: RANDOMKEY, DBSIZE), each shard as likely as it has keys."""
+    keys = [
+        (row[0], integer(row[1])) for row in replies if row[0][:1] == b"$" and row[0][1] != DASH
+    ]
+    at = chance * sum(count for _, count in keys)
+    for key, count in keys:
+        at -= count
+        if at < 0:
+            return key
+    return keys[-1][0] if keys else replies[0][0]
+
+
+# -- the commands that concern every shard --------------------------------------------------------
+
+
+def dbsize(session: Any, whole: Pending) -> None:
+    """The number of keys of all shards."""
+    AllShards(session.router, whole, total).start(whole.argv)
+
+
+def flush(session: Any, whole: Pending) -> None:
+    """FLUSHALL and FLUSHDB."""
+    AllShards(session.router, whole, all_ok).start(whole.argv)
+
+
+def keys(session: Any, whole: Pending) -> None:
+    """The keys of all shards that match."""
+    AllShards(session.router, whole, joined).start(whole.argv)
+
+
+def randomkey(session: Any, whole: Pending) -> None:
+    """A key, each of the cluster's as likely as Redis makes it in one server."""
+    chance = session.proxy.chance()
+    gather = AllShards(session.router, whole, lambda replies: weighted(replies, chance))
+    gather.start(whole.argv, [b"DBSIZE"])
+
+
+def scan(session: Any, whole: Pending) -> None:
+    """One step of SCAN."""
+    try:
+        cursor = parse_int(whole.argv[1])
+    except ValueError:
+        cursor = -1
+    if cursor < 0:
+        whole.finish(b"-" + BAD_CURSOR + b"\r\n")
+        return
+    ScanStep(session.router, whole).start(cursor)
+
+
+HANDLERS: dict[bytes, Callable[[Any, Pending], None]] = {
+    b"dbsize": dbsize,
+    b"flushall": flush,
+    b"flushdb": flush,
+    b"keys": keys,
+    b"randomkey": randomkey,
+    b"scan": scan,
+}
