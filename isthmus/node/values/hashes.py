@@ -21,7 +21,7 @@ from isthmus.node.engine.table import Table
 from isthmus.node.values.keys import delete
 from isthmus.wire.scalars import i64, parse_int
 
-LISTPACK_ENTRIES_MAX = 128
+LISTPACK_ENTRIES_MAX = 512
 LISTPACK_VALUE_BYTES_MAX = 64
 
 
