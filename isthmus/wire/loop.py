@@ -10,7 +10,7 @@ import trio
 
 from isthmus.wire.pump import Pump
 
-BUDGET_US = 2000
+BUDGET_US = 5000
 ACCEPT_REST_SECONDS = 0.1
 
 

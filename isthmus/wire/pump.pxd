@@ -15,6 +15,7 @@ cdef class Peer:
     cdef public bint closing
     cdef public bint queued
     cdef bint writing
+    cdef bint unread
     cdef public bint again
     cdef public bint stalled
     cdef char* backlog
@@ -57,6 +58,7 @@ cdef class Pump:
     cpdef long long spin(self, long long budget_us)
     cdef long long work_ready(self) except -1
     cdef int control(self, int op, int fd, unsigned int events) except -1
+    cdef int later(self, Peer peer) except -1
     cdef int receive(self, Peer peer) except -1
     cdef int work(self, Peer peer) except -1
     cdef int overflow(self, Peer peer) except -1

@@ -6,4 +6,4 @@ from isthmus.node.values.patterns cimport glob_match
 cpdef bytes type_name(object value)
 cpdef bytes encoding_of(object value)
 cdef bint glance(Context ctx, bytes key)
-cdef void delete_all(Context ctx, list argv)
+cdef void delete_all(Context ctx, list[bytes] argv)
