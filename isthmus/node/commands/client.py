@@ -130,6 +130,7 @@ def flags_of(client: ClientState) -> bytes:
 def line_of(ctx: Context, client: ClientState) -> bytes:
     """The line of CLIENT LIST about one client, without its end."""
     last = ctx.spec.name if client is ctx.session else client.last_command
+    peer = client.peer
     idle_ms = 0 if client is ctx.session else max(0, ctx.now_ms - client.active_ms)
     return b" ".join((
         b"id=%d" % client.id, b"addr=" + client.address, b"laddr=" + client.local_address,
@@ -141,7 +142,8 @@ def line_of(ctx: Context, client: ClientState) -> bytes:
         b"watch=%d" % len(client.watched), b"events=r", b"cmd=" + last,
         b"user=" + client.user, b"redir=-1", b"resp=%d" % client.protocol,
         b"lib-name=" + client.lib_name, b"lib-ver=" + client.lib_version,
-        b"tot-net-in=%d" % client.bytes_in, b"tot-net-out=%d" % client.bytes_out,
+        b"tot-net-in=%d" % (0 if peer is None else peer.bytes_in),
+        b"tot-net-out=%d" % (0 if peer is None else peer.bytes_out),
         b"tot-cmds=%d" % client.commands,
     ))  # fmt: skip
 

@@ -14,7 +14,6 @@ from isthmus.node.engine.spec import (
     ALLOW_BUSY,
     FAST,
     LOADING,
-    NO_MULTI,
     NOSCRIPT,
     NOT_QUEUED,
     SKIP_SLOWLOG,
@@ -72,11 +71,13 @@ def exec_(ctx: Context, argv: list[bytes]) -> None:
 
 
 @command("WATCH key [key ...]", since="2.2.0", group="transactions", categories="TRANSACTION",
-         flags=NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NO_MULTI,
+         flags=NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NOT_QUEUED,
          keys="idx:1>range:-1,1,0(RO)", complexity="O(1) for every key", reply=OK)  # fmt: skip
 def watch(ctx: Context, argv: list[bytes]) -> None:
     """Make the next EXEC fail if any of the keys changes before it."""
     session = ctx.session
+    if session.in_multi:
+        raise RedisError(b"ERR WATCH inside MULTI is not allowed")
     for key in argv[1:]:
         if not any(db is ctx.db and other == key for db, other, _ in session.watched):
             session.watched.append((ctx.db, key, ctx.db.watch(key)))

@@ -33,6 +33,7 @@ from isthmus.node.engine.config import Config, parse_arguments
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
 from isthmus.node.server.cron import Cron
+from isthmus.node.server.facts import process_facts
 from isthmus.node.server.listener import Door, listen_tcp, listen_unix
 from isthmus.node.server.observe import NodeCollector
 from isthmus.node.server.session import NodeTicker
@@ -77,6 +78,11 @@ class NodeServer:
         """Resident bytes of this process."""
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * PAGE_BYTES
+
+    def process_facts(self) -> dict[str, str]:
+        """What INFO tells of this process; see facts.py."""
+        names = [listener.getsockname() for listener in self.listeners]
+        return process_facts(self.pump, self.cron, names)
 
     # -- running ------------------------------------------------------------------------------
 
