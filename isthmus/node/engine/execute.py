@@ -28,6 +28,9 @@ from isthmus.node.engine.spec import (
 )
 
 UNKNOWN_ARGS_BYTES_MAX = 128
+# Every HTTP request brings one of these: somebody makes a browser talk to us. As in Redis, the
+# connection is dropped without a reply, before a body can be taken for commands.
+HTTP_WORDS = (b"post", b"host:")
 
 
 def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
@@ -67,6 +70,10 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
         ctx.reply.truncate(mark)
         spec.failed += 1
         ctx.fail(error.text)
+    except BaseException:
+        # A fault of ours; half a reply would spoil the error that follows.
+        ctx.reply.truncate(mark)
+        raise
     now = ctx.clock.mono_ns()
     spec.nanos += now - ctx.mark_ns
     ctx.mark_ns = now
@@ -77,6 +84,10 @@ def resolve(ctx: Context, session: ClientState, argv: list[bytes]) -> CommandSpe
     name = argv[0].lower()
     spec = COMMANDS.get(name)
     if spec is None:
+        if name in HTTP_WORDS:
+            session.close_now = True
+            session.close()
+            return None
         refuse(ctx, session, None, unknown_command(argv))
         return None
     if spec.handler is not None:
@@ -118,6 +129,10 @@ def refuse(ctx: Context, session: ClientState, spec: CommandSpec | None, text: b
         session.multi_failed = True
     if spec is not None:
         spec.rejected += 1
+    if spec is not None and spec.name == b"exec":
+        # An EXEC that cannot even begin ends the transaction all the same.
+        session.leave_multi()
+        text = b"EXECABORT Transaction discarded because of: " + text.removeprefix(b"ERR ")
     mark = ctx.reply.mark()
     ctx.fail(text)
     if session.gates & GATE_REPLY:

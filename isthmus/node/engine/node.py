@@ -41,6 +41,7 @@ class Node:
         self.connections_received = 0
         self.connections_rejected = 0
         self.auth_failures = 0
+        self.attack_logged_ms = -(1 << 62)
 
     def use_cluster(self, view: Any) -> None:
         """Serve as a member of a cluster: keys outside view.mine are redirected."""

@@ -21,3 +21,4 @@ cdef class Session(Peer):
     cpdef int process(self) except -1
     cdef int run(self) except -1
     cpdef int closed(self) except -1
+    cpdef int overflowed(self) except -1

@@ -29,7 +29,9 @@ from isthmus.wire.scalars import i64
 
 # A turn of one connection ends when this much is waiting to be sent.
 TURN_OUTPUT_BYTES_MAX = 1 << 20
-UNAUTHENTICATED_OUTPUT_BYTES_MAX = 1 << 20
+# So does one that has run so many requests.
+TURN_REQUESTS_MAX = 1024
+ATTACK_LOG_EVERY_MS = 60_000
 COMMAND_FAULTS = (
     ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
@@ -78,7 +80,7 @@ class Session(Peer):
             self.ctx.fail(b"ERR " + error.text)
             self.stop()
         except QueryBufferExceeded:
-            log("client_query_buffer_exceeded", level="WARN", client=self.state.id)
+            self.overflowed()
             self.pump.close(self)
         except COMMAND_FAULTS as fault:
             self.report(fault)
@@ -89,7 +91,9 @@ class Session(Peer):
         reply = self.reply
         state = self.state
         ctx = self.ctx
-        while True:
+        left: i64 = TURN_REQUESTS_MAX
+        while left > 0:
+            left -= 1
             argv = requests.next()
             if argv is None:
                 return 0
@@ -97,12 +101,32 @@ class Session(Peer):
             execute(ctx, state, argv)
             state.commands += 1
             if state.closing:
-                self.stop()
+                if state.close_now:
+                    self.hang_up()
+                else:
+                    self.stop()
                 return 0
             if requests.authenticated != state.authenticated:
                 requests.authenticated = state.authenticated
             if reply.size > TURN_OUTPUT_BYTES_MAX:
                 return 1
+        return 1
+
+    def overflowed(self) -> i64:
+        """More input than the client may send, or than there is memory for."""
+        log("client_query_buffer_exceeded", level="WARN", client=self.state.id,
+            address=self.state.address)  # fmt: skip
+        return 0
+
+    def hang_up(self) -> None:
+        """Somebody speaks HTTP: close without a word, and say so in the log, but not for each."""
+        node = self.node
+        if self.ctx.now_ms - node.attack_logged_ms >= ATTACK_LOG_EVERY_MS:
+            node.attack_logged_ms = self.ctx.now_ms
+            log("possible_attack", level="WARN", client=self.state.id, address=self.state.address,
+                why="POST or Host: was sent as a command, as from a web browser")  # fmt: skip
+        self.reply.clear()
+        self.pump.close(self)
 
     def stop(self) -> None:
         """Run nothing more; close when the replies are out."""
