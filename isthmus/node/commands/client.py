@@ -119,7 +119,7 @@ def client_setinfo(ctx: Context, argv: list[bytes]) -> None:
 
 def flags_of(client: ClientState) -> bytes:
     """The letters of CLIENT LIST's flags field."""
-    dirty = any(db.version(key) != version for db, key, version in client.watched)
+    dirty = any(db.version(key) != version for (db, key), version in client.watched.items())
     letters = (
         (client.in_multi, b"x"), (dirty, b"d"), (client.closing, b"c"), (client.close_now, b"A"),
         (client.readonly, b"r"), (client.no_evict, b"e"), (client.no_touch, b"T"),

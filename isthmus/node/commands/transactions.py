@@ -57,7 +57,7 @@ def exec_(ctx: Context, argv: list[bytes]) -> None:
         session.leave_multi()
         raise RedisError(EXECABORT)
     queue = session.queue
-    unchanged = all(db.version(key) == version for db, key, version in session.watched)
+    unchanged = all(db.version(key) == was for (db, key), was in session.watched.items())
     session.leave_multi()
     if not unchanged:
         ctx.reply.null_array()
@@ -79,8 +79,8 @@ def watch(ctx: Context, argv: list[bytes]) -> None:
     if session.in_multi:
         raise RedisError(b"ERR WATCH inside MULTI is not allowed")
     for key in argv[1:]:
-        if not any(db is ctx.db and other == key for db, other, _ in session.watched):
-            session.watched.append((ctx.db, key, ctx.db.watch(key)))
+        if (ctx.db, key) not in session.watched:
+            session.watched[ctx.db, key] = ctx.db.watch(key)
     ctx.reply.ok()
 
 

@@ -18,7 +18,7 @@ cdef class ClientState:
     cdef public bint closing
     cdef public bint close_now
     cdef public list queue
-    cdef public list watched
+    cdef public dict watched
     cdef public bytes last_command
     cdef public bytes lib_name
     cdef public bytes lib_version

@@ -38,7 +38,8 @@ class ClientState:
         self.closing = False
         self.close_now = False
         self.queue: list[Any] = []
-        self.watched: list[tuple[Database, bytes, int]] = []
+        # (database, key) -> its version when WATCH came.
+        self.watched: dict[tuple[Database, bytes], int] = {}
         self.last_command = b"NULL"
         self.lib_name = b""
         self.lib_version = b""
@@ -65,9 +66,9 @@ class ClientState:
 
     def unwatch(self) -> None:
         """Forget every watched key."""
-        for db, key, _ in self.watched:
+        for db, key in self.watched:
             db.unwatch(key)
-        self.watched = []
+        self.watched = {}
 
     def leave_multi(self) -> None:
         """Drop the transaction and its watched keys."""

@@ -103,7 +103,7 @@ class Door:
 def addresses(connection: socket.socket) -> tuple[bytes, bytes]:
     """(local, remote) of a connection as CLIENT LIST shows them."""
     if connection.family == socket.AF_UNIX:
-        path = str(connection.getsockname() or "/unix").encode() + b":0"
+        path = os.fsencode(connection.getsockname() or "/unix") + b":0"
         return path, path
     try:
         return spell(connection.getsockname()), spell(connection.getpeername())
