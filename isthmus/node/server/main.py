@@ -11,6 +11,7 @@ import argparse
 import functools
 import gc
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -43,6 +44,8 @@ from isthmus.wire.metrics_http import serve_metrics
 from isthmus.wire.pump import Pump
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# Descriptors that are no clients: listeners, epoll, logs, files.
+RESERVED_DESCRIPTORS = 32
 
 
 class NodeServer:
@@ -64,10 +67,10 @@ class NodeServer:
     # -- what commands ask for ----------------------------------------------------------------
 
     def kill(self, client: ClientState) -> None:
-        """Close a client's connection once its replies are out."""
+        """Close a client's connection now; one that does not read would never have its replies."""
         client.close()
         if client.peer is not None:
-            client.peer.close_soon()
+            self.pump.close(client.peer)
 
     def shutdown(self) -> None:
         """Stop the process in an orderly way."""
@@ -202,6 +205,19 @@ def configure(args: argparse.Namespace, rest: list[str]) -> Config:
     return Config(values)
 
 
+def raise_descriptor_limit(clients_max: int) -> None:
+    """Let the process have a descriptor for each client, as far as the system permits."""
+    wanted = clients_max + RESERVED_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log("descriptors_short", level="WARN", limit=allowed, wanted=wanted,
+            why="fewer clients than maxclients can connect; raise the limit of open files")  # fmt: skip
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop; the exit code."""
     args, rest = parser().parse_known_args(argv)
@@ -209,6 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = configure(args, rest)
         identity = temporary() if args.data_dir is None else claim(args.data_dir)
+        raise_descriptor_limit(config.integer("maxclients"))
         server = NodeServer(args, config, identity)
     except (ValueError, IdentityError) as error:
         print(f"isthmus node: {error}", file=sys.stderr)
