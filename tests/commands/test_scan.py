@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -96,7 +98,7 @@ def test_any_number_is_a_cursor(cursor: int) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.randoms(use_true_random=False), st.sampled_from(["{t}", ""]), st.integers(1, 30))
-def test_a_key_that_stays_is_seen(rng: object, prefix: str, count: int) -> None:
+def test_a_key_that_stays_is_seen(rng: random.Random, prefix: str, count: int) -> None:
     store = Store()
     stay = {f"{prefix}s{n}".encode() for n in range(40)}
     store("MSET", *(word for name in stay for word in (name, "v")))
@@ -110,8 +112,8 @@ def test_a_key_that_stays_is_seen(rng: object, prefix: str, count: int) -> None:
         turn += 1
         if turn < 20:
             # Tables grow and shrink under the walk.
-            names = [f"{prefix}x{n}" for n in range(rng.randrange(60))]  # type: ignore[attr-defined]
-            word = rng.choice(["MSET", "DEL"])  # type: ignore[attr-defined]
+            names = [f"{prefix}x{n}" for n in range(rng.randrange(60))]
+            word = rng.choice(["MSET", "DEL"])
             if names:
                 store(
                     word, *([w for name in names for w in (name, "v")] if word == "MSET" else names)

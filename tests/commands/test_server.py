@@ -30,7 +30,8 @@ def sections(text: bytes) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for part in text.decode().split("\r\n\r\n"):
         title, *lines = part.strip("\r\n").split("\r\n")
-        found[title.removeprefix("# ")] = dict(line.split(":", 1) for line in lines)  # type: ignore[misc]
+        pairs = (line.partition(":") for line in lines)
+        found[title.removeprefix("# ")] = {name: value for name, _, value in pairs}
     return found
 
 

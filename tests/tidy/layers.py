@@ -95,6 +95,7 @@ EDGES = frozenset(
         "isthmus/node/persist/snapshot.py",
         "isthmus/node/replicate/link.py",
         "isthmus/node/server/cron.py",
+        "isthmus/node/server/facts.py",
         "isthmus/node/server/listener.py",
         "isthmus/node/server/main.py",
         "isthmus/node/server/observe.py",

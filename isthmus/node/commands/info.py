@@ -18,6 +18,7 @@ from isthmus.node.engine.registry import BULK, command, specs
 from isthmus.node.engine.spec import LOADING, SENTINEL, STALE
 
 Field = tuple[str, object]
+Facts = dict[str, str]
 ACCESS_CLOCK_MASK = 0xFFFFFF
 TIMER_HZ = 10
 SECONDS_PER_DAY = 86400
@@ -35,42 +36,35 @@ def human(count: int) -> str:
     return f"{size:.2f}{unit}"
 
 
-def facts_of(ctx: Context) -> dict[str, str]:
-    """What the server knows of its process; nothing without a server."""
-    server = ctx.node.server
-    facts: dict[str, str] = server.process_facts() if server is not None else {}
-    return facts
-
-
-def known(ctx: Context, *names: str) -> Iterator[Field]:
+def known(facts: Facts, *names: str) -> Iterator[Field]:
     """Those of the named facts that the server knows."""
-    facts = facts_of(ctx)
     return ((name, facts[name]) for name in names if name in facts)
 
 
-def server_section(ctx: Context) -> Iterator[Field]:
+def server_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     up_s = max(0, ctx.now_ms - ctx.node.started_ms) // 1000
     yield "redis_version", REDIS_VERSION.decode()
     yield "isthmus_version", isthmus.__version__
     yield "isthmus_compiled", "yes" if isthmus.compiled() else "no"
     yield "redis_mode", "standalone" if ctx.cluster is None else "cluster"
-    yield from known(ctx, "os", "arch_bits", "monotonic_clock", "multiplexing_api", "process_id")
+    yield from known(facts, "os", "arch_bits", "monotonic_clock", "multiplexing_api", "process_id")
     yield "process_supervised", "no"
     yield "run_id", ctx.node.run_id
-    yield "tcp_port", ctx.node.config.text("port")
+    # The port in use, if the one asked for was "any".
+    yield "tcp_port", facts.get("tcp_port", ctx.node.config.text("port"))
     yield "server_time_usec", ctx.now_ms * 1000
     yield "uptime_in_seconds", up_s
     yield "uptime_in_days", up_s // SECONDS_PER_DAY
     yield "hz", TIMER_HZ
     yield "configured_hz", ctx.node.config.text("hz")
     yield "lru_clock", ctx.now_ms // 1000 & ACCESS_CLOCK_MASK
-    yield from known(ctx, "executable")
+    yield from known(facts, "executable")
     yield "config_file", ""
     yield "io_threads_active", 0
-    yield from known(ctx, "listener0", "listener1")
+    yield from known(facts, "listener0", "listener1")
 
 
-def clients_section(ctx: Context) -> Iterator[Field]:
+def clients_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     clients = ctx.node.clients.values()
     yield "connected_clients", len(ctx.node.clients)
     yield "cluster_connections", 0
@@ -85,8 +79,7 @@ def clients_section(ctx: Context) -> Iterator[Field]:
     yield "total_blocking_keys_on_nokey", 0
 
 
-def memory_section(ctx: Context) -> Iterator[Field]:
-    facts = facts_of(ctx)
+def memory_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     if ctx.node.server is not None:
         used = ctx.node.server.process_memory()
         peak = max(used, int(facts.get("peak_rss", "0")))
@@ -112,7 +105,7 @@ def memory_section(ctx: Context) -> Iterator[Field]:
     yield "lazyfree_pending_objects", len(ctx.keyspace.garbage)
 
 
-def persistence_section(ctx: Context) -> Iterator[Field]:
+def persistence_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "loading", 0
     yield "async_loading", 0
     yield "rdb_changes_since_last_save", ctx.keyspace.log.dirty
@@ -125,12 +118,12 @@ def persistence_section(ctx: Context) -> Iterator[Field]:
     yield "module_fork_in_progress", 0
 
 
-def stats_section(ctx: Context) -> Iterator[Field]:
+def stats_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     node = ctx.node
     yield "total_connections_received", node.connections_received
     yield "total_commands_processed", ctx.commands
     yield from known(
-        ctx, "instantaneous_ops_per_sec", "total_net_input_bytes", "total_net_output_bytes",
+        facts, "instantaneous_ops_per_sec", "total_net_input_bytes", "total_net_output_bytes",
         "instantaneous_input_kbps", "instantaneous_output_kbps",
     )  # fmt: skip
     yield "rejected_connections", node.connections_rejected
@@ -149,25 +142,25 @@ def stats_section(ctx: Context) -> Iterator[Field]:
     yield "acl_access_denied_auth", node.auth_failures
 
 
-def replication_section(ctx: Context) -> Iterator[Field]:
+def replication_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "role", "master"
     yield "connected_slaves", 0
     yield "master_failover_state", "no-failover"
     yield "repl_backlog_active", 0
 
 
-def cpu_section(ctx: Context) -> Iterator[Field]:
+def cpu_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     return known(
-        ctx, "used_cpu_sys", "used_cpu_user", "used_cpu_sys_children", "used_cpu_user_children",
+        facts, "used_cpu_sys", "used_cpu_user", "used_cpu_sys_children", "used_cpu_user_children",
         "used_cpu_sys_main_thread", "used_cpu_user_main_thread",
     )  # fmt: skip
 
 
-def modules_section(ctx: Context) -> Iterator[Field]:
+def modules_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     return iter(())
 
 
-def commandstats_section(ctx: Context) -> Iterator[Field]:
+def commandstats_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     for declared in specs():
         spec = declared.alone or declared
         if spec.calls or spec.rejected or spec.failed:
@@ -180,16 +173,16 @@ def commandstats_section(ctx: Context) -> Iterator[Field]:
             )
 
 
-def errorstats_section(ctx: Context) -> Iterator[Field]:
+def errorstats_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     for code, count in sorted(ctx.error_counts.items()):
         yield f"errorstat_{code.decode('utf-8', 'replace')}", f"count={count}"
 
 
-def cluster_section(ctx: Context) -> Iterator[Field]:
+def cluster_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "cluster_enabled", 0 if ctx.cluster is None else 1
 
 
-def keyspace_section(ctx: Context) -> Iterator[Field]:
+def keyspace_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     for db in ctx.keyspace.databases:
         if db.size:
             tables = [db.slots[slot] for slot in db.volatile_slots] if db.slots else []
@@ -198,7 +191,7 @@ def keyspace_section(ctx: Context) -> Iterator[Field]:
 
 
 # In the order of the reply, whatever order they are asked for in.
-SECTIONS: dict[str, Callable[[Context], Iterator[Field]]] = {
+SECTIONS: dict[str, Callable[[Context, Facts], Iterator[Field]]] = {
     "Server": server_section, "Clients": clients_section, "Memory": memory_section,
     "Persistence": persistence_section, "Stats": stats_section,
     "Replication": replication_section, "CPU": cpu_section, "Modules": modules_section,
@@ -229,8 +222,10 @@ def chosen(words: set[str]) -> list[str]:
 def info(ctx: Context, argv: list[bytes]) -> None:
     """Reply with facts and counters of the server, in sections of field:value lines."""
     words = {word.decode("utf-8", "replace").lower() for word in argv[1:]}
+    server = ctx.node.server
+    facts: Facts = {} if server is None else server.process_facts()
     parts = []
     for title in chosen(words):
-        lines = [f"# {title}", *(f"{name}:{value}" for name, value in SECTIONS[title](ctx))]
+        lines = [f"# {title}", *(f"{name}:{value}" for name, value in SECTIONS[title](ctx, facts))]
         parts.append("".join(line + "\r\n" for line in lines))
     ctx.reply.verbatim(b"txt", "\r\n".join(parts).encode("utf-8", "surrogateescape"))

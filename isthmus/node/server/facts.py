@@ -7,8 +7,8 @@ second over the last second or two, kilobytes for the network, as in Redis.
 from __future__ import annotations
 
 import os
-import platform
 import resource
+import struct
 import sys
 from typing import Any
 
@@ -27,7 +27,7 @@ def process_facts(pump: Pump, cron: Cron, listening: list[Any]) -> dict[str, str
     rates = cron.rates
     facts = {
         "os": f"{system.sysname} {system.release} {system.machine}",
-        "arch_bits": platform.architecture()[0].removesuffix("bit"),
+        "arch_bits": str(struct.calcsize("P") * 8),
         "monotonic_clock": "POSIX clock_gettime",
         "multiplexing_api": "epoll",
         "process_id": str(os.getpid()),
@@ -48,6 +48,7 @@ def process_facts(pump: Pump, cron: Cron, listening: list[Any]) -> dict[str, str
     }
     for number, name in enumerate(listening[:2]):
         if isinstance(name, tuple):
+            facts.setdefault("tcp_port", str(name[1]))
             facts[f"listener{number}"] = f"name=tcp,bind={name[0]},port={name[1]}"
         else:
             facts[f"listener{number}"] = f"name=unix,bind={name}"
