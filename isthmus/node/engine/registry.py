@@ -29,23 +29,23 @@ def command(
 ) -> Callable[[Handler], Handler]:  # fmt: skip
     """Register the decorated function as the command that `syntax` begins with.
 
-    `syntax` is the line of the manual: names in capitals, [optional parts], arguments in lower case.
-    A second capital word names a sub-command. `categories`, `keys` and `tips` are spelt as in
-    Redis' command table; `arity` is counted from the syntax unless given.
+    `syntax` is the line of the manual: names in capitals, [optional parts], arguments in lower
+    case. A second capital word names a sub-command. `categories`, `keys` and `tips` are spelt as
+    in Redis' command table; `arity` is counted from the syntax unless given.
     """
 
     def register(handler: Handler) -> Handler:
-        add(syntax, handler, since=since, group=group, complexity=complexity, reply=reply, flags=flags,
-            categories=categories, keys=keys, arity=arity, tips=tips, doc_flags=doc_flags,
-            get_keys=get_keys)  # fmt: skip
+        add(syntax, handler, since=since, group=group, complexity=complexity, reply=reply,
+            flags=flags, categories=categories, keys=keys, arity=arity, tips=tips,
+            doc_flags=doc_flags, get_keys=get_keys)  # fmt: skip
         return handler
 
     return register
 
 
 def container(
-    name: str, *, since: str, group: str, complexity: str = "Depends on subcommand.", arity: int = -2,
-    flags: int = 0, categories: str = "", tips: str = "",
+    name: str, *, since: str, group: str, complexity: str = "Depends on subcommand.",
+    arity: int = -2, flags: int = 0, categories: str = "", tips: str = "",
 ) -> None:  # fmt: skip
     """Register a command that only holds sub-commands (CLIENT, CONFIG, ...).
 
@@ -70,7 +70,7 @@ def add(
     if within and len(words) > 1:
         sub = words[1].lower()
     name = f"{top}|{sub}" if sub else top
-    doc = (handler.__doc__ or "").strip() if handler is not None else f"A container for {top} commands."
+    doc = f"A container for {top} commands." if handler is None else (handler.__doc__ or "").strip()
     spec = CommandSpec(
         name, handler, syntax,
         arity=arity if arity is not None else arity_of(syntax), flags=flags,
@@ -100,7 +100,7 @@ def add(
 
 
 def arity_of(syntax: str) -> int:
-    """Count the arguments of a syntax line: every word outside brackets; negative if any is optional."""
+    """Count the words of a syntax line outside brackets; negative if there are any brackets."""
     required = syntax
     while "[" in required:
         stripped = re.sub(r"\[[^\[\]]*\]", "", required)

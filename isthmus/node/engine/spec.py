@@ -1,8 +1,8 @@
 """CommandSpec: everything the system knows about one command, declared beside its function.
 
-COMMAND, ACL rules, MOVED checks, proxy routing, key extraction, metrics labels and the docs page all
-read this; nothing about a command is written down twice. Flags, categories, key specifications and
-tips are spelt as Redis' own command table spells them (shared with a test that compares every row).
+COMMAND, ACL rules, MOVED checks, proxy routing, key extraction, metrics labels and the docs page
+all read this; nothing about a command is written down twice. Flags, categories, key specifications
+and tips are spelt as Redis' own command table spells them (a test compares every row).
 
 A key specification reads "idx:1>range:0,-1,1(RW|UPDATE)": begin at argument 1; keys run to the last
 argument in steps of 1; "kw:STREAMS@1" begins after
@@ -100,7 +100,10 @@ class KeySpec(NamedTuple):
     def _begin(self, argv: list[bytes]) -> int | None:
         if self.word is None:
             return self.start if self.start < len(argv) else None
-        span = range(self.start, len(argv)) if self.start > 0 else range(len(argv) + self.start, 0, -1)
+        if self.start > 0:
+            span = range(self.start, len(argv))
+        else:
+            span = range(len(argv) + self.start, 0, -1)
         for at in span:
             if argv[at].upper() == self.word:
                 return at + 1
@@ -132,9 +135,10 @@ class CommandSpec:
     """One command or sub-command; `arity` counts the name(s), negative means "at least"."""
 
     def __init__(
-        self, name: str, handler: Callable[..., None] | None, syntax: str, *, arity: int, flags: int,
-        flag_names: tuple[str, ...], group: str, since: str, complexity: str, categories: tuple[str, ...],
-        key_specs: tuple[KeySpec, ...], tips: tuple[str, ...], doc_flags: str, reply: int, summary: str,
+        self, name: str, handler: Callable[..., None] | None, syntax: str, *, arity: int,
+        flags: int, flag_names: tuple[str, ...], group: str, since: str, complexity: str,
+        categories: tuple[str, ...], key_specs: tuple[KeySpec, ...], tips: tuple[str, ...],
+        doc_flags: str, reply: int, summary: str,
         get_keys: Callable[[list[bytes]], list[int]] | None,
     ) -> None:  # fmt: skip
         self.name = name.encode()
