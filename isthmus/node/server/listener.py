@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.errors import MAX_CLIENTS
 from isthmus.node.engine.node import Node
 from isthmus.node.server.session import Session
@@ -61,7 +62,7 @@ def listen_unix(path: Path, permissions: int) -> socket.socket:
 class Door:
     """Makes the Peer for each accepted connection of one listener."""
 
-    def __init__(self, node: Node, make: Callable[[Node, object], Peer] | None = None) -> None:
+    def __init__(self, node: Node, make: Callable[[Node, ClientState], Peer] | None = None) -> None:
         self.node = node
         self.make = make
 
