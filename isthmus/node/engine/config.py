@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable
 
 from isthmus.node.engine import config_table as table
-from isthmus.node.engine.config_table import ALIASES, PARAMETERS, Parameter
-from isthmus.wire.scalars import parse_float, parse_int
+from isthmus.node.engine.config_table import ALIASES, LONG, PARAMETERS, Parameter
+from isthmus.wire.scalars import format_float, parse_float, parse_int
 
-HZ_MAX = 500
+_CLAMPS = {"hz": (1, 500), "repl-backlog-size": (16384, LONG)}
 BIND_ADDRESSES_MAX = 16
 
 _UNITS = {
@@ -85,7 +85,7 @@ def _measure(row: Parameter, text: str) -> str:
         if value is None:
             raise ConfigError(row.name, "argument couldn't be parsed into an integer")
         _within(row, value)
-        return str(max(1, min(value, HZ_MAX)) if row.name == "hz" else value)
+        return str(clamped(row.name, value))
     if row.kind == table.PERCENT_MEMORY and text.endswith("%"):
         share = _number(text[:-1])
         if share is None or share < 0:
@@ -99,7 +99,13 @@ def _measure(row: Parameter, text: str) -> str:
         kinds = "memory or percent" if row.kind == table.PERCENT_MEMORY else "memory"
         raise ConfigError(row.name, f"argument must be a {kinds} value")
     _within(row, amount)
-    return str(amount)
+    return str(clamped(row.name, amount))
+
+
+def clamped(name: str, value: int) -> int:
+    """The nearest value that Redis uses for the few parameters it corrects without an error."""
+    low, high = _CLAMPS.get(name, (value, value))
+    return max(low, min(value, high))
 
 
 def normalize(row: Parameter, text: str, old: str) -> str:
@@ -156,14 +162,16 @@ def _hostname(row: Parameter, text: str, old: str) -> str:
 
 
 def _percentiles(row: Parameter, text: str, old: str) -> str:
-    for word in text.split():
+    shown = []
+    for word in text.split(" ") if text else []:
         try:
             value = parse_float(word.encode("utf-8", "surrogateescape"))
         except ValueError:
             raise ConfigError(row.name, f"Invalid {row.name} parameters") from None
         if not 0 <= value <= 100:
             raise ConfigError(row.name, f"{row.name} parameters should sit between [0.0,100.0]")
-    return " ".join(text.split())
+        shown.append(format_float(value).decode())
+    return " ".join(shown)
 
 
 def _events(row: Parameter, text: str, old: str) -> str:
@@ -190,7 +198,7 @@ def _oom_scores(row: Parameter, text: str, old: str) -> str:
 
 def _title(row: Parameter, text: str, old: str) -> str:
     rest = re.sub(r"\{([^{}]*)\}", lambda m: "" if m[1] in _TITLE_VARIABLES else "{", text)
-    if "{" in rest or "}" in rest:
+    if not text or "{" in rest or "}" in rest:
         raise ConfigError(row.name, "template format is invalid or contains unknown variables")
     return text
 
