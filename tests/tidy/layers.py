@@ -43,8 +43,11 @@ LAYERS: dict[str, Layer] = {
     ENGINE: _layer(ENGINE, WIRE),
     # Values write themselves into the reply from their packed form, hence wire.
     VALUES: _layer(VALUES, ENGINE, WIRE),
-    # Numbers and slots are arithmetic; a command sees nothing else of the wire.
-    COMMANDS: _layer(COMMANDS, ENGINE, VALUES, "isthmus.wire.scalars", "isthmus.wire.slots"),
+    # Numbers and slots are arithmetic, the reply writer is a type; a command sees no bytes of the wire.
+    COMMANDS: _layer(
+        COMMANDS, ENGINE, VALUES,
+        "isthmus.wire.digits", "isthmus.wire.reply", "isthmus.wire.scalars", "isthmus.wire.slots",
+    ),  # fmt: skip
     "isthmus.node": _layer(),
     SPEC: _layer(ENGINE, COMMANDS),
     **{
@@ -83,6 +86,7 @@ EDGES = frozenset(
         "isthmus/__init__.py",
         "isthmus/wire/client.py",
         "isthmus/wire/link.py",
+        "isthmus/wire/loop.py",
         "isthmus/wire/logs.py",
         "isthmus/wire/membership.py",
         "isthmus/wire/metrics_http.py",
@@ -116,5 +120,7 @@ EDGES = frozenset(
 )
 
 # Methods of Database and Table that change what is stored, without telling the effect log.
-RAW_STORAGE = frozenset({"store", "store_expiring", "drop", "set_expire"})
+RAW_STORAGE = frozenset(
+    {"store", "store_keep", "drop", "set_expire", "forget_all"}
+)
 RAW_STORAGE_USERS = ("isthmus/node/engine/", "isthmus/node/values/")
