@@ -218,8 +218,9 @@ def test_scan_finds_what_stays_while_the_set_changes(store: Store) -> None:
     [
         "SADD k m", "SREM k m", "SMEMBERS k", "SISMEMBER k m", "SMISMEMBER k m", "SCARD k",
         "SPOP k", "SPOP k 0", "SRANDMEMBER k", "SRANDMEMBER k 0", "SMOVE k to m",
-        "SSCAN k 0 COUNT 0", "SINTER k", "SINTER none k", "SINTERSTORE to none k", "SINTERCARD 2 none k",
-        "SUNION none k", "SUNIONSTORE to k", "SDIFF none k", "SDIFFSTORE to none k",
+        "SSCAN k 0 COUNT 0", "SINTER k", "SINTER none k", "SINTERSTORE to none k",
+        "SINTERCARD 2 none k", "SUNION none k", "SUNIONSTORE to k", "SDIFF none k",
+        "SDIFFSTORE to none k",
     ],
 )  # fmt: skip
 def test_wrong_type(store: Store, line: str) -> None:

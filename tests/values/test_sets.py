@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.node.engine.effect import apply
@@ -103,6 +103,7 @@ def test_encoding_follows_the_configuration() -> None:
 members = st.sets(st.integers(0, 12).map(lambda n: b"%d" % n), max_size=12)
 
 
+@settings(max_examples=40, deadline=None)
 @given(operands=st.lists(st.none() | members, min_size=1, max_size=4), limit=st.integers(0, 5))
 def test_algebra(operands: list[set[bytes] | None], limit: int) -> None:
     values = [None if one is None else made_of(one) for one in operands]

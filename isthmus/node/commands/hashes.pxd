@@ -1,13 +1,10 @@
 cimport cython
 
 from isthmus.node.engine.context cimport Context
-from isthmus.node.engine.keyspace cimport Database
-from isthmus.node.engine.rng cimport Rng
 from isthmus.node.values.draws cimport write_distinct, write_repeats
 from isthmus.node.values.hashes cimport (
     HashValue, create, increment, remove_fields, set_field, set_fields,
 )
-from isthmus.wire.reply cimport ReplyWriter
 
 cdef void refit(Context ctx, HashValue value)
 @cython.locals(created="long long")

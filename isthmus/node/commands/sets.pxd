@@ -1,14 +1,11 @@
 cimport cython
 
 from isthmus.node.engine.context cimport Context
-from isthmus.node.engine.keyspace cimport Database
-from isthmus.node.engine.rng cimport Rng
 from isthmus.node.values.draws cimport distinct_keys, write_distinct, write_repeats
 from isthmus.node.values.sets cimport (
     SetValue, add_members, create, difference, intersection, remove_member, remove_members,
     set_result, take_all, union,
 )
-from isthmus.wire.reply cimport ReplyWriter
 
 cdef void refit(Context ctx, SetValue value)
 @cython.locals(added="long long")

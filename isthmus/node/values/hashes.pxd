@@ -3,6 +3,7 @@ cimport cython
 from isthmus.node.engine.keyspace cimport Database
 from isthmus.node.engine.table cimport Table
 from isthmus.node.values.keys cimport delete
+from isthmus.wire.digits cimport parse_int
 
 cdef class HashValue(Table):
     cdef public bint outgrown
@@ -19,6 +20,7 @@ cpdef HashValue find_or_create(Database db, bytes key)
 @cython.locals(created="long long", at="Py_ssize_t")
 cpdef long long set_fields(Database db, HashValue value, list[bytes] argv)
 cpdef void set_field(Database db, bytes key, HashValue value, bytes field, bytes text, bytes event)
-cpdef void increment(Database db, bytes key, HashValue value, bytes field, long long total, long long delta)
+cpdef void increment(Database db, bytes key, HashValue value, bytes field, long long total,
+                     long long delta)
 @cython.locals(gone=list)
 cpdef long long remove_fields(Database db, HashValue value, list[bytes] argv)

@@ -3,6 +3,7 @@ cimport cython
 from isthmus.node.engine.keyspace cimport Database
 from isthmus.node.engine.table cimport Table
 from isthmus.node.values.keys cimport delete
+from isthmus.wire.digits cimport parse_int
 
 cpdef bint is_integer(bytes member)
 
@@ -22,7 +23,8 @@ cpdef long long add_members(Database db, SetValue value, list[bytes] argv)
 cpdef void record_members(Database db, bytes name, bytes key, list[bytes] members, bytes event)
 cpdef bint remove_member(Database db, bytes key, SetValue value, bytes member, bytes event)
 @cython.locals(gone=list)
-cpdef long long remove_members(Database db, bytes key, SetValue value, list[bytes] members, bytes event)
+cpdef long long remove_members(Database db, bytes key, SetValue value, list[bytes] members,
+                               bytes event)
 cpdef void take_all(Database db, bytes key, SetValue value)
 cpdef SetValue set_result(Database db, bytes key, list[bytes] members, bytes event)
 @cython.locals(value=SetValue, seen=dict)

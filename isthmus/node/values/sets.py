@@ -19,7 +19,8 @@ from isthmus.node.engine.effect import replays
 from isthmus.node.engine.keyspace import Database
 from isthmus.node.engine.table import Table
 from isthmus.node.values.keys import delete
-from isthmus.wire.scalars import i64, parse_int
+from isthmus.wire.digits import parse_int
+from isthmus.wire.scalars import i64
 
 INTSET, LISTPACK, HASHTABLE = 0, 1, 2
 ENCODINGS = (b"intset", b"listpack", b"hashtable")
