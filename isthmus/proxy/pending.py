@@ -16,7 +16,7 @@ Nothing here knows of topology or nodes.
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any
 
 from isthmus.proxy.route import Route
 from isthmus.wire.parser import Feed
@@ -27,7 +27,6 @@ from isthmus.wire.scalars import i64
 PENDING_PER_CLIENT_MAX = 16384
 
 
-@final
 class Pending:
     """One request on its way to one node, or one that other requests make up."""
 

@@ -20,4 +20,4 @@ cdef class Route:
     cdef public long long calls
 
     cpdef bint fits(self, Py_ssize_t count)
-    cpdef int slot(self, list argv) except -3
+    cpdef int slot(self, list[bytes] argv) except -3

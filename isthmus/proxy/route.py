@@ -18,7 +18,7 @@ is not of a group that ties state to one connection, and refused otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any
 
 from isthmus.node.spec import (
     BLOCKING,
@@ -41,7 +41,6 @@ ANY_NODE = frozenset({b"command", b"config|get"})
 TIED_GROUPS = frozenset({"transactions", "scripting", "pubsub"})
 
 
-@final
 class Route:
     """One command or sub-command as the proxy sees it."""
 

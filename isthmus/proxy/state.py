@@ -6,8 +6,6 @@ up to 1.
 
 from __future__ import annotations
 
-import os.path
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -103,7 +101,6 @@ class Proxy:
                 ("server_time_usec", self.wall_us()),
                 ("uptime_in_seconds", up_seconds),
                 ("uptime_in_days", up_seconds // 86400),
-                ("executable", os.path.basename(sys.executable)),
             ],
             "Clients": [
                 ("connected_clients", len(self.sessions)),
