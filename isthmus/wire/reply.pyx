@@ -18,7 +18,9 @@ cdef enum:
     _START = 1024  # first allocation, bytes
     _KEEP_MAX = 1048576  # a larger buffer is given back once it is empty
     _NUMBER_MAX = 32  # a type byte, a sign, 19 digits and two line ends fit
-    _EXACT = 9007199254740992  # 2**53
+
+# 2**53. Not an enumerator: those may be unsigned in C, and then its negative is a huge number.
+cdef double _EXACT = 9007199254740992.0
 
 cdef char _pairs[200]
 
