@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +18,20 @@ from isthmus.wire.scalars import format_float
 from tests.support import twins
 
 MODULE = "isthmus.node.values.score_index"
-TWINS = twins.both(MODULE)
+TABLE = "isthmus.node.engine.table"
+
+
+def load_pure() -> ModuleType:
+    """The plain twin, on top of the plain table: it is a subclass, so they come as a pair."""
+    usual = importlib.import_module(TABLE)
+    sys.modules[TABLE] = twins.load_pure(TABLE)
+    try:
+        return twins.load_pure(MODULE)
+    finally:
+        sys.modules[TABLE] = usual
+
+
+TWINS = [pytest.param(load_pure(), id="pure"), twins.both(MODULE)[1]]
 
 SCORES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, 2.0, -1.0, math.inf, -math.inf, 5e-324, 1.7e308]),

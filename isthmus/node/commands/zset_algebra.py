@@ -8,6 +8,8 @@ comes before errors in them.
 
 from __future__ import annotations
 
+from typing import Any
+
 from isthmus.node.commands.zsets import refit, score_of
 from isthmus.node.engine.args import bounded, integer, syntax
 from isthmus.node.engine.context import Context
@@ -47,11 +49,10 @@ class Source:
         self.value = value
         self.weight = 1.0
 
-    def score(self, member: bytes) -> float | None:
+    def score(self, member: bytes) -> Any:
         """The score of a member before weighting, or None."""
         if type(self.value) is ZSetValue:
-            found: float | None = self.value.score(member)
-            return found
+            return self.value.score(member)
         return 1.0 if self.value.contains(member) else None
 
     def entries(self) -> list[tuple[bytes, float]]:
@@ -73,17 +74,16 @@ def combine(total: float, score: float, how: bytes) -> float:
 
 def union(sources: list[Source], how: bytes) -> ZSetValue:
     """All members of any source."""
-    totals: dict[bytes, float] = {}
+    result = ZSetValue()
     for source in sources:
         for member, plain in source.entries():
             score = source.weight * plain
             if score != score:
                 score = 0.0
-            before = totals.get(member)
-            totals[member] = score if before is None else combine(before, score, how)
-    result = ZSetValue()
-    for member, score in totals.items():
-        result.upsert(member, score)
+            before = result.score(member)
+            if before is not None:
+                score = combine(before, score, how)
+            result.upsert(member, score)
     return result
 
 

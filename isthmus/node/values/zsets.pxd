@@ -15,7 +15,7 @@ cdef class Added:
 cpdef ZSetValue create(Database db, bytes key)
 cpdef long long add_one(Database db, bytes key, ZSetValue value, bytes member, double score)
 @cython.locals(at="Py_ssize_t", score=double, before=double, state="long long", member=bytes)
-cpdef Added add_pairs(Database db, bytes key, ZSetValue value, list scores, list[bytes] argv,
+cpdef Added add_pairs(Database db, bytes key, ZSetValue value, object scores, list[bytes] argv,
                       long long first, long long flags)
 cpdef void record_scores(Database db, bytes key, list[bytes] pairs, bytes event)
 cpdef void record_removal(Database db, bytes key, list[bytes] members, bytes event)

@@ -17,6 +17,8 @@ deleted by the effect DEL behind the ZREM. Replayers pass over a set that has ex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from isthmus.node.engine.effect import replays
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.keyspace import Database
@@ -92,7 +94,7 @@ def add_pairs(
     db: Database,
     key: bytes,
     value: ZSetValue,
-    scores: list[float],
+    scores: Sequence[float],
     argv: list[bytes],
     first: i64,
     flags: i64,
