@@ -1,7 +1,7 @@
 """The pump's contract, over both twins: partial sends, limits, fairness, ends of connections.
 
-A peer of these tests understands three requests: `PING`, `BIG n` (n bytes of reply) and `QUIT`. Time
-stands still: a test turns the loop itself, so many times as it needs and no more.
+A peer of these tests understands `PING`, `BIG n` (n bytes of reply), `QUIT`, and `KILL` and `TELL`,
+which concern another peer. A test turns the loop itself, as often as it needs and no more.
 """
 
 from __future__ import annotations
