@@ -19,11 +19,14 @@ from isthmus.node.engine.context import Context
 from isthmus.node.engine.registry import ARRAY, command
 from isthmus.node.engine.spec import READONLY, TOUCHES_ARBITRARY_KEYS
 from isthmus.node.values.patterns import glob_match
+from isthmus.wire.scalars import INT64_MAX, i64
 from isthmus.wire.slots import SLOTS
 
 SLOT_BITS = 14
 COUNT_DEFAULT = 10
 BUCKETS_PER_KEY = 10
+# More than there can be keys; keeps ten times as many an int64.
+COUNT_MAX = 1 << 48
 
 
 class KeyScanOptions:
@@ -48,21 +51,26 @@ class KeyScanOptions:
                 self.count = integer(value)
                 if self.count < 1:
                     raise syntax()
+                self.count = min(self.count, COUNT_MAX)
 
 
-def walk(ctx: Context, cursor: int, count: int, out: list[bytes]) -> int:
+def walk(ctx: Context, cursor: i64, count: i64, out: list[bytes]) -> i64:
     """Append about `count` keys from cursor on to out; returns the next cursor, 0 at the end."""
     slots = ctx.db.slots
-    slot, inner = cursor & (SLOTS - 1), cursor >> SLOT_BITS
-    buckets = count * BUCKETS_PER_KEY
-    while slot < SLOTS and slots:
+    slot: i64 = cursor & (SLOTS - 1)
+    inner: i64 = cursor >> SLOT_BITS
+    buckets: i64 = count * BUCKETS_PER_KEY
+    found: i64 = 0
+    end: i64 = len(slots)
+    while slot < end:
         table = slots[slot]
-        if table is None or not table.count:
+        if table is None or table.count == 0:
             slot, inner = slot + 1, 0
             continue
-        if len(out) >= count or buckets <= 0:
+        if found >= count or buckets <= 0:
             return inner << SLOT_BITS | slot
         inner = table.scan(inner, out, False, ctx.now_ms)
+        found = len(out)
         buckets -= 1
         if inner == 0:
             slot += 1
@@ -75,7 +83,8 @@ def walk(ctx: Context, cursor: int, count: int, out: list[bytes]) -> int:
          tips="NONDETERMINISTIC_OUTPUT,REQUEST_POLICY:SPECIAL,RESPONSE_POLICY:SPECIAL")  # fmt: skip
 def scan(ctx: Context, argv: list[bytes]) -> None:
     """Reply with some keys and the cursor from which to go on; cursor 0 means all were seen."""
-    cursor = parse_cursor(argv[1])
+    # Cursors of ours have 46 bits; the highest bit of a made-up one is dropped.
+    cursor = parse_cursor(argv[1]) & INT64_MAX
     options = KeyScanOptions(argv)
     found: list[bytes] = []
     following = walk(ctx, cursor, options.count, found)
