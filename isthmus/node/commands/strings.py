@@ -11,17 +11,16 @@ from isthmus.node.engine.errors import (
     NAN_OR_INFINITY,
     NOT_FLOAT,
     NOT_INTEGER,
-    OVERFLOW,
     STRING_TOO_LONG,
     RedisError,
     invalid_expire,
     wrong_arity,
 )
+from isthmus.node.engine.keyspace import Database
 from isthmus.node.engine.registry import ANY, ARRAY, BULK, INTEGER, NULL, OK, command
 from isthmus.node.engine.spec import DENYOOM, FAST, READONLY, WRITE
 from isthmus.node.values.keys import delete, expire_at, persist
 from isthmus.node.values.strings import append, increment, overlay, put, put_keep
-from isthmus.wire.digits import parse_int
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import format_long_double, i64
 
@@ -214,19 +213,7 @@ def getex(ctx: Context, argv: list[bytes]) -> None:
 
 
 def add(ctx: Context, key: bytes, delta: i64, event: bytes) -> None:
-    value: i64 = 0
-    old = ctx.string_for_write(key)
-    if old is not None:
-        try:
-            value = parse_int(old if type(old) is bytes else bytes(old))
-        except ValueError:
-            raise RedisError(NOT_INTEGER) from None
-    # Compared before adding: in the compiled form the sum is a C integer.
-    if (delta > 0 and value > INT64_MAX - delta) or (delta < 0 and value < INT64_MIN - delta):
-        raise RedisError(OVERFLOW)
-    value += delta
-    increment(ctx.db, key, value, delta, event)
-    ctx.reply.integer(value)
+    ctx.reply.integer(increment(ctx.db, key, delta, event))
 
 
 @command("INCR key", since="1.0.0", group="string", flags=WRITE | DENYOOM | FAST,
@@ -379,10 +366,9 @@ def substr(ctx: Context, argv: list[bytes]) -> None:
          tips="REQUEST_POLICY:MULTI_SHARD")  # fmt: skip
 def mget(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the strings at the keys; null where there is none or another type."""
-    i: i64
     ctx.reply.array(len(argv) - 1)
-    for i in range(1, len(argv)):
-        value = ctx.db.lookup(argv[i])
+    for key in argv[1:]:
+        value = ctx.db.lookup(key)
         if type(value) is bytes or type(value) is bytearray:
             ctx.hits += 1
             write_string(ctx.reply, value)
@@ -397,12 +383,17 @@ def mget(ctx: Context, argv: list[bytes]) -> None:
          tips="REQUEST_POLICY:MULTI_SHARD,RESPONSE_POLICY:ALL_SUCCEEDED")  # fmt: skip
 def mset(ctx: Context, argv: list[bytes]) -> None:
     """Set each key to its value."""
-    i: i64
     if len(argv) % 2 == 0:
         raise wrong_arity(b"mset")
-    for i in range(1, len(argv), 2):
-        put(ctx.db, argv[i], argv[i + 1], -1, b"set")
+    put_pairs(ctx.db, argv)
     ctx.reply.ok()
+
+
+def put_pairs(db: Database, argv: list[bytes]) -> None:
+    at: i64 = 1
+    while at < len(argv):
+        put(db, argv[at], argv[at + 1], -1, b"set")
+        at += 2
 
 
 @command("MSETNX key value [key value ...]", since="1.0.1", group="string",
@@ -415,8 +406,7 @@ def msetnx(ctx: Context, argv: list[bytes]) -> None:
     if any(ctx.db.exists(key) for key in argv[1::2]):
         ctx.reply.integer(0)
         return
-    for i in range(1, len(argv), 2):
-        put(ctx.db, argv[i], argv[i + 1], -1, b"set")
+    put_pairs(ctx.db, argv)
     ctx.reply.integer(1)
 
 

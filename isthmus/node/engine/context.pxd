@@ -1,3 +1,5 @@
+cimport cython
+
 from isthmus.node.engine.client cimport ClientState
 from isthmus.node.engine.clock cimport Clock
 from isthmus.node.engine.keyspace cimport Database, Keyspace
@@ -29,4 +31,5 @@ cdef class Context:
     cpdef object write(self, bytes key, object kind)
     cpdef object string(self, bytes key)
     cpdef object string_for_write(self, bytes key)
+    @cython.locals(found="int", table=Table)
     cpdef bint write_string(self, bytes key)

@@ -1,7 +1,13 @@
+cimport cython
+
 from isthmus.node.engine.client cimport ClientState
 from isthmus.node.engine.context cimport Context
 from isthmus.node.engine.spec cimport CommandSpec
 
+@cython.locals(count=Py_ssize_t, mark=Py_ssize_t, commands=dict)
 cpdef void execute(Context ctx, ClientState session, list[bytes] argv)
+@cython.locals(mark=Py_ssize_t, now="long long")
 cpdef void call(Context ctx, CommandSpec spec, list[bytes] argv)
 cdef bint admit(Context ctx, ClientState session, CommandSpec spec, list[bytes] argv)
+@cython.locals(slot="long long", position="long long", mine=bytearray)
+cdef object redirection(Context ctx, ClientState session, CommandSpec spec, list[bytes] argv)

@@ -8,8 +8,8 @@ RedisError is taken back, so a request has exactly one reply.
 
 from __future__ import annotations
 
-from isthmus.node.engine.client import GATE_AUTH, GATE_MULTI, GATE_REPLY, ClientState
-from isthmus.node.engine.context import GATE_CLUSTER, Context
+from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import (
     CLUSTERDOWN,
     CROSSSLOT,
@@ -19,9 +19,6 @@ from isthmus.node.engine.errors import (
 )
 from isthmus.node.engine.registry import COMMANDS
 from isthmus.node.engine.spec import (
-    NO_AUTH,
-    NO_MULTI,
-    NOT_QUEUED,
     READONLY,
     WRITE,
     CommandSpec,
@@ -52,7 +49,7 @@ def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
         mark = ctx.reply.mark()
         if admit(ctx, session, spec, argv):
             call(ctx, spec, argv)
-        if session.gates & GATE_REPLY:
+        if session.reply_off or session.reply_skip:
             mute(ctx, session, mark)
     else:
         call(ctx, spec, argv)
@@ -123,7 +120,7 @@ def printable(text: bytes) -> bytes:
 
 def refuse(ctx: Context, session: ClientState, spec: CommandSpec | None, text: bytes) -> None:
     """Reply an error before the command ran; an open transaction will not execute any more."""
-    if not session.authenticated and (spec is None or not spec.flags & NO_AUTH):
+    if not session.authenticated and (spec is None or not spec.no_auth):
         text = NOAUTH
     if session.in_multi:
         session.multi_failed = True
@@ -135,7 +132,7 @@ def refuse(ctx: Context, session: ClientState, spec: CommandSpec | None, text: b
         text = b"EXECABORT Transaction discarded because of: " + text.removeprefix(b"ERR ")
     mark = ctx.reply.mark()
     ctx.fail(text)
-    if session.gates & GATE_REPLY:
+    if session.reply_off or session.reply_skip:
         mute(ctx, session, mark)
 
 
@@ -149,16 +146,16 @@ def mute(ctx: Context, session: ClientState, mark: int) -> None:
 
 def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes]) -> bool:
     """True if the command may run now; otherwise its reply has been written."""
-    if session.gates & GATE_AUTH and not spec.flags & NO_AUTH:
+    if not session.authenticated and not spec.no_auth:
         refuse(ctx, session, spec, NOAUTH)
         return False
-    if ctx.gates & GATE_CLUSTER and spec.key_specs:
+    if ctx.gates and (spec.one_key or spec.key_specs):
         text = redirection(ctx, session, spec, argv)
         if text is not None:
             refuse(ctx, session, spec, text)
             return False
-    if session.gates & GATE_MULTI and not spec.flags & NOT_QUEUED:
-        if spec.flags & NO_MULTI:
+    if session.in_multi and not spec.not_queued:
+        if spec.no_multi:
             refuse(ctx, session, spec, b"ERR Command not allowed inside a transaction")
             return False
         session.queue.append((spec, argv))
@@ -170,7 +167,7 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
 def redirection(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes]) -> bytes | None:
     """The error for keys this node does not serve, or None."""
     view = ctx.cluster
-    if spec.first_key > 0 and spec.first_key == spec.last_key and len(spec.key_specs) == 1:
+    if spec.one_key:
         ctx.db.table_of(argv[spec.first_key])
         slot = ctx.db.last_slot
     else:
@@ -183,13 +180,10 @@ def redirection(ctx: Context, session: ClientState, spec: CommandSpec, argv: lis
             ctx.db.table_of(argv[position])
             if ctx.db.last_slot != slot:
                 return CROSSSLOT
-    if view.mine[slot] and view.state_ok:
-        return None
-    if not view.state_ok and not view.mine[slot]:
+    mine: bytearray = view.mine
+    if not mine[slot]:
         return bytes(view.redirect_error(slot))
-    if not view.state_ok:
-        return CLUSTERDOWN
-    return bytes(view.redirect_error(slot))
+    return None if view.state_ok else CLUSTERDOWN
 
 
 def is_write(spec: CommandSpec) -> bool:

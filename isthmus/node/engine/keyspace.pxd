@@ -1,3 +1,5 @@
+cimport cython
+
 from isthmus.node.engine.clock cimport Clock
 from isthmus.node.engine.effect_log cimport EffectLog
 from isthmus.node.engine.rng cimport Rng
@@ -16,6 +18,7 @@ cdef class Database:
     cdef bytes last_key
     cdef Table last_table
     cdef long long last_slot
+    cdef public long long total
     cpdef Table table_of(self, bytes key)
     cdef Table table_for(self, bytes key)
     cpdef object lookup(self, bytes key)
@@ -23,6 +26,8 @@ cdef class Database:
     cpdef bint exists(self, bytes key)
     cpdef bint store(self, bytes key, object value, long long expire=?)
     cpdef bint store_keep(self, bytes key, object value)
+    @cython.locals(status="int")
+    cpdef int increment(self, bytes key, long long delta) except -1
     cpdef bint drop(self, bytes key)
     cpdef bint set_expire(self, bytes key, long long expire)
     cpdef long long expiry(self, bytes key)

@@ -43,6 +43,7 @@ class Database:
         self.last_key: bytes | None = None
         self.last_table: Table | None = None
         self.last_slot = 0
+        self.total = 0
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -120,6 +121,17 @@ class Database:
             self.size += 1
             return True
         return False
+
+    def increment(self, key: bytes, delta: i64) -> i64:
+        """Add delta to the integer at key; `total` is the sum. The answer is Table.increment's."""
+        table = self.table_for(key)
+        if table.volatile_count and table.expired(key, self.clock.now_ms):
+            self.expire(key)
+        status = table.increment(key, delta)
+        self.total = table.total
+        if status == 4:
+            self.size += 1
+        return status
 
     def drop(self, key: bytes) -> bool:
         """Remove key; a big value is freed in slices later. False if it was missing."""

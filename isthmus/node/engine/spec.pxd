@@ -27,3 +27,7 @@ cdef class CommandSpec:
     cdef public object reply
     cdef public object flag_names
     cdef public object get_keys
+    cdef public bint no_auth
+    cdef public bint no_multi
+    cdef public bint not_queued
+    cdef public bint one_key

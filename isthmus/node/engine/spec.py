@@ -169,6 +169,11 @@ class CommandSpec:
         # True if (first, last, step) does not tell where all keys are: ask key_positions.
         self.movable_keys = get_keys is not None
         self.first_key, self.last_key, self.key_step = self._legacy_range()
+        # What the gates ask of every request, as plain attributes.
+        self.no_auth = bool(flags & NO_AUTH)
+        self.no_multi = bool(flags & NO_MULTI)
+        self.not_queued = bool(flags & NOT_QUEUED)
+        self.one_key = self.first_key > 0 and self.first_key == self.last_key and len(key_specs) == 1
 
     def _legacy_range(self) -> tuple[int, int, int]:
         """COMMAND's (first, last, step) by Redis' rule: the one run of keys, or the neighbouring

@@ -27,6 +27,7 @@ cdef class Table:
     cdef readonly Py_ssize_t volatile_count
     cdef readonly long long nbytes
     cdef public long long expire_hint
+    cdef readonly long long total
     cdef long long walk_soonest
     cdef Py_ssize_t walked
 
@@ -60,6 +61,7 @@ cdef class Table:
     cpdef bytes random_key(self, Rng rng)
     cpdef unsigned long long scan(self, unsigned long long cursor, list out, bint with_values, long long now)
     cpdef long long clear_slice(self, long long limit)
+    cpdef int increment(self, bytes key, long long delta) except -1
     cpdef int write_string(self, bytes key, long long now, ReplyWriter reply) except -2
     cpdef bint write_value(self, bytes key, ReplyWriter reply)
     cpdef long long write_all(self, ReplyWriter reply, bint keys, bint values)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.node.engine.rng import Rng
+from isthmus.wire.digits import format_int, parse_int
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64
 
@@ -60,6 +61,7 @@ class Table:
         self.volatile_count = 0
         self.nbytes = 0
         self.expire_hint = 0
+        self.total = 0
         self._walked = 0
         self._walk_soonest = 0
 
@@ -248,6 +250,26 @@ class Table:
         """The 24-bit access clock, or -1 if the key is not here."""
         rec = self._find(key)
         return -1 if rec is None else rec.clock
+
+    def increment(self, key: bytes, delta: i64) -> i64:
+        """Add delta to the integer at key, 0 if it is missing; the sum is in `total`, the expiry stays.
+
+        0: done; 4: done, key is new; nothing done: 1 not an integer, 2 overflow, 3 not plain bytes.
+        The caller has seen to it that key has not expired.
+        """
+        rec = self._find(key)
+        value = 0
+        if rec is not None:
+            if type(rec.value) is not bytes:
+                return 3
+            try:
+                value = parse_int(rec.value)
+            except ValueError:
+                return 1
+        if not -(1 << 63) <= value + delta < 1 << 63:
+            return 2
+        self.total = value + delta
+        return 4 if self.put_keep(key, format_int(self.total)) else 0
 
     def write_string(self, key: bytes, now: i64, reply: ReplyWriter) -> i64:
         """Write the string at key as a bulk string and stamp its access clock.

@@ -16,6 +16,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
 from isthmus.node.engine.rng cimport Rng
+from isthmus.wire.digits cimport format_int, read_int, write_int
 from isthmus.wire.reply cimport ReplyWriter
 
 cdef extern from *:
@@ -504,6 +505,33 @@ cdef class Table:
     cpdef long long access(self, bytes key):
         cdef Rec* rec = self.find(key)
         return -1 if rec == NULL else rec.meta & CLOCK_MASK
+
+    cpdef int increment(self, bytes key, long long delta) except -1:
+        cdef Rec** where = self.find_link(key)
+        cdef Rec* rec
+        cdef char digits[20]
+        cdef int size
+        cdef long long value = 0
+        if where != NULL:
+            rec = where[0]
+            if rec_kind(rec) != PACKED:
+                return 3
+            if not read_int(rec_value(rec), rec.vlen, &value):
+                return 1
+        if (delta > 0 and value > 0x7FFFFFFFFFFFFFFF - delta) or (
+                delta < 0 and value < -0x7FFFFFFFFFFFFFFF - 1 - delta):
+            return 2
+        value += delta
+        self.total = value
+        if where == NULL:
+            self.insert(key, PACKED, format_int(value), 0, -1)
+            return 4
+        size = write_int(digits, value)
+        if size != rec.vlen:
+            rec = self.resize_rec(where, rec, (rec.meta & EXPIRES) != 0, size)
+        rec.meta = (rec.meta & ~<uint32_t>CLOCK_MASK) | access_clock
+        memcpy(rec_value(rec), digits, size)
+        return 0
 
     cpdef int write_string(self, bytes key, long long now, ReplyWriter reply) except -2:
         cdef Rec* rec = self.find(key)

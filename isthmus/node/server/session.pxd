@@ -1,3 +1,5 @@
+cimport cython
+
 from isthmus.node.engine.client cimport ClientState
 from isthmus.node.engine.clock cimport Clock
 from isthmus.node.engine.context cimport Context
@@ -19,6 +21,7 @@ cdef class Session(Peer):
     cdef public ClientState state
     cdef public RequestParser requests
     cpdef int process(self) except -1
+    @cython.locals(left="long long", limit=Py_ssize_t, argv=list)
     cdef int run(self) except -1
     cpdef int closed(self) except -1
     cpdef int overflowed(self) except -1

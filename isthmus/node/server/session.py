@@ -92,6 +92,7 @@ class Session(Peer):
         state = self.state
         ctx = self.ctx
         left: i64 = TURN_REQUESTS_MAX
+        limit: i64 = TURN_OUTPUT_BYTES_MAX
         while left > 0:
             left -= 1
             argv = requests.next()
@@ -108,7 +109,7 @@ class Session(Peer):
                 return 0
             if requests.authenticated != state.authenticated:
                 requests.authenticated = state.authenticated
-            if reply.size > TURN_OUTPUT_BYTES_MAX:
+            if reply.size > limit:
                 return 1
         return 1
 

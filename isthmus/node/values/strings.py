@@ -11,9 +11,15 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.node.engine.effect import replays
+from isthmus.node.engine.errors import NOT_INTEGER, OVERFLOW, WRONGTYPE, RedisError
 from isthmus.node.engine.keyspace import Database
 from isthmus.wire.digits import format_int, parse_int
 from isthmus.wire.scalars import i64
+
+# What Database.increment answers when it did nothing.
+NO_INTEGER = 1
+NO_ROOM = 2
+NOT_PACKED = 3
 
 
 def put(db: Database, key: bytes, value: bytes, expire: i64, event: bytes) -> None:
@@ -44,20 +50,39 @@ def replay_set(db: Database, argv: list[bytes]) -> None:
         put(db, argv[1], argv[2], parse_int(argv[4]), b"set")
 
 
-def increment(db: Database, key: bytes, value: i64, delta: i64, event: bytes) -> None:
-    """INCRBY key delta; `value` is the sum, computed by the caller; the expiry stays."""
-    db.store_keep(key, format_int(value))
+def increment(db: Database, key: bytes, delta: i64, event: bytes) -> i64:
+    """INCRBY key delta: the sum; the expiry stays. RedisError if there is no integer or no room."""
+    status = db.increment(key, delta)
+    if status == NOT_PACKED:
+        status = increment_other(db, key, delta)
+    if status == NO_INTEGER:
+        raise RedisError(NOT_INTEGER)
+    if status == NO_ROOM:
+        raise RedisError(OVERFLOW)
+    total = db.total
     if db.changed(key):
         db.record([b"INCRBY", key, format_int(delta)], event, b"$")
+    return total
+
+
+def increment_other(db: Database, key: bytes, delta: i64) -> i64:
+    """As Database.increment for a value that is not plain bytes: a number made by APPEND."""
+    old = db.lookup(key)
+    if type(old) is bytes:
+        return NO_INTEGER
+    if type(old) is not bytearray:
+        raise RedisError(WRONGTYPE)
+    # A number has few digits; stored as plain bytes it is counted like any other.
+    if len(old) <= 20:
+        db.store_keep(key, bytes(old))
+        return db.increment(key, delta)
+    return NO_INTEGER
 
 
 @replays(b"INCRBY")
 def replay_incrby(db: Database, argv: list[bytes]) -> None:
     """INCRBY key delta."""
-    old = db.lookup(argv[1])
-    delta = parse_int(argv[2])
-    total = (0 if old is None else parse_int(bytes(old))) + delta
-    increment(db, argv[1], total, delta, b"incrby")
+    increment(db, argv[1], parse_int(argv[2]), b"incrby")
 
 
 def append(db: Database, key: bytes, old: Any, tail: bytes) -> None:
