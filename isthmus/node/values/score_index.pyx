@@ -20,8 +20,9 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.stdint cimport uint16_t
 from libc.string cimport memcmp, memcpy, memmove
 
-from isthmus.node.engine.rng cimport Rng
-from isthmus.node.engine.table cimport SCORE, Rec, Table, rec_key, rec_klen, rec_score, rec_set_score
+from isthmus.node.engine.table cimport (
+    SCORE, Rec, Table, rec_key, rec_klen, rec_score, rec_set_score,
+)
 from isthmus.wire.reply cimport ReplyWriter
 
 from isthmus.node.values.score_text import parse_score
@@ -189,7 +190,7 @@ cdef class ScoreIndex(Table):
     # -- places -------------------------------------------------------------------------------
 
     cdef Py_ssize_t locate(self, Bound* bound, Py_ssize_t* pos) noexcept:
-        """The run and the position in it where the bound lies; the position may be the run's end."""
+        """The run and the position in it where the bound lies, which may be the run's end."""
         cdef Py_ssize_t low = 0, high = self.nruns, middle
         cdef Run* runs = self.runs
         cdef double score = bound.score
