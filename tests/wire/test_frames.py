@@ -53,7 +53,7 @@ def drain(reader: Any) -> list[bytes]:
     return found
 
 
-# -- reading ------------------------------------------------------------------------------------------
+# -- reading ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", [1, 3, 1000])
@@ -138,7 +138,7 @@ def test_a_huge_announcement_costs_nothing(frames: Any) -> None:
     assert reader.pending == 16
 
 
-# -- writing requests ---------------------------------------------------------------------------------
+# -- writing requests ---------------------------------------------------------------------
 
 
 class Wire:
@@ -266,7 +266,7 @@ def test_hello(frames: Any, wire: Wire) -> None:
     assert rows[1][1] == 1
 
 
-# -- writing replies ----------------------------------------------------------------------------------
+# -- writing replies ----------------------------------------------------------------------
 
 
 def test_a_reply_frame(frames: Any) -> None:
