@@ -44,6 +44,7 @@ def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
         return
     ctx.session = session
     ctx.db = session.db
+    session.last_command = spec.name
     ctx.now_ms = ctx.clock.now_ms
     if session.gates or ctx.gates:
         mark = ctx.reply.mark()
