@@ -52,7 +52,7 @@ SCAN_COST = (
 
 def refit(ctx: Context, value: HashValue) -> None:
     """Let a hash that grew see whether it is past the thresholds of a listpack."""
-    config = ctx.node.config
+    config = ctx.config
     value.fit(
         config.integer("hash-max-listpack-entries"), config.integer("hash-max-listpack-value")
     )

@@ -96,7 +96,7 @@ def memory_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "number_of_cached_scripts", 0
     yield "number_of_functions", 0
     yield "number_of_libraries", 0
-    limit = ctx.node.config.integer("maxmemory")
+    limit = ctx.config.integer("maxmemory")
     yield "maxmemory", limit
     yield "maxmemory_human", human(limit)
     yield "maxmemory_policy", ctx.node.config.text("maxmemory-policy")

@@ -58,7 +58,7 @@ SCAN_COST = (
 
 def refit(ctx: Context, value: SetValue) -> None:
     """Let a set that grew see whether it is past the thresholds of intset and listpack."""
-    config = ctx.node.config
+    config = ctx.config
     value.fit(
         config.integer("set-max-intset-entries"),
         config.integer("set-max-listpack-entries"),

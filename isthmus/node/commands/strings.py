@@ -81,7 +81,7 @@ class SetOptions:
                 self.keep_ttl = True
             elif (
                 word in (b"EX", b"PX", b"EXAT", b"PXAT")
-                and not unit
+                and unit in (b"", word)
                 and not self.keep_ttl
                 and at + 1 < len(argv)
             ):
@@ -191,25 +191,40 @@ def getdel(ctx: Context, argv: list[bytes]) -> None:
          complexity="O(1)", reply=BULK | NULL)  # fmt: skip
 def getex(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the string at key and change its expiry."""
-    word = argv[2].upper() if len(argv) > 2 else b""
-    if len(argv) == 4 and word in (b"EX", b"PX", b"EXAT", b"PXAT"):
-        pass
-    elif len(argv) > 3 or word not in (b"", b"PERSIST"):
-        raise syntax()
+    unit, text = getex_options(argv)
     key = argv[1]
     value = ctx.string(key)
     if value is None:
         ctx.reply.null()
         return
-    expire = expire_from(ctx, argv[3], word, b"getex") if len(argv) == 4 else -1
+    timed = unit not in (b"", b"PERSIST")
+    expire = expire_from(ctx, text, unit, b"getex") if timed else -1
     write_string(ctx.reply, value)
-    if len(argv) == 4:
+    if timed:
         if expire <= ctx.now_ms:
             delete(ctx.db, key)
         else:
             expire_at(ctx.db, key, expire)
-    elif word and ctx.db.expiry(key) >= 0:
+    elif unit and ctx.db.expiry(key) >= 0:
         persist(ctx.db, key)
+
+
+def getex_options(argv: list[bytes]) -> tuple[bytes, bytes]:
+    """The unit and the time of GETEX, or PERSIST, or nothing; the same unit may come again."""
+    unit = text = b""
+    at = 2
+    while at < len(argv):
+        word = argv[at].upper()
+        if unit not in (b"", word):
+            raise syntax()
+        if word in (b"EX", b"PX", b"EXAT", b"PXAT") and at + 1 < len(argv):
+            at += 1
+            text = argv[at]
+        elif word != b"PERSIST":
+            raise syntax()
+        unit = word
+        at += 1
+    return unit, text
 
 
 def add(ctx: Context, key: bytes, delta: i64, event: bytes) -> None:
@@ -300,7 +315,7 @@ def append_(ctx: Context, argv: list[bytes]) -> None:
 
 def check_length(ctx: Context, length: int) -> None:
     """RedisError if a string would grow past proto-max-bulk-len."""
-    if length > ctx.node.config.integer("proto-max-bulk-len"):
+    if length > ctx.config.integer("proto-max-bulk-len"):
         raise RedisError(STRING_TOO_LONG)
 
 
@@ -418,6 +433,7 @@ LCS_CELLS_MAX = 1 << 26
          complexity="O(N*M) in the lengths of the two strings", reply=ANY)  # fmt: skip
 def lcs(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the longest common subsequence of two strings, its length, or its matches."""
+    left, right = lcs_operand(ctx, argv[1]), lcs_operand(ctx, argv[2])
     length = index = with_length = False
     shortest = 0
     at = 3
@@ -437,7 +453,6 @@ def lcs(ctx: Context, argv: list[bytes]) -> None:
         at += 1
     if length and index:
         raise RedisError(b"ERR If you want both the length and indexes, please just use IDX.")
-    left, right = lcs_operand(ctx, argv[1]), lcs_operand(ctx, argv[2])
     if len(left) * len(right) > LCS_CELLS_MAX:
         raise RedisError(b"ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")
     table = lcs_table(left, right)

@@ -67,7 +67,7 @@ POP_COST = (
 
 def refit(ctx: Context, value: ZSetValue) -> None:
     """Let a set that grew see whether it is past the thresholds of a listpack."""
-    config = ctx.node.config
+    config = ctx.config
     value.fit(
         config.integer("zset-max-listpack-entries"), config.integer("zset-max-listpack-value")
     )

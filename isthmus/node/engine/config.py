@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from isthmus.node.engine import config_table as table
 from isthmus.node.engine.config_table import ALIASES, LONG, PARAMETERS, Parameter
-from isthmus.wire.scalars import format_float, parse_float, parse_int
+from isthmus.wire.scalars import format_float, i64, parse_float, parse_int
 
 _CLAMPS = {"hz": (1, 500), "repl-backlog-size": (16384, LONG)}
 BIND_ADDRESSES_MAX = 16
@@ -254,7 +254,7 @@ class Config:
         """The value as the text CONFIG GET shows."""
         return self.values[name]
 
-    def integer(self, name: str) -> int:
+    def integer(self, name: str) -> i64:
         """The value of a number, a mode, or an amount of memory (bytes)."""
         return self._integers[name]
 

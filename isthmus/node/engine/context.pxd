@@ -2,6 +2,7 @@ cimport cython
 
 from isthmus.node.engine.client cimport ClientState
 from isthmus.node.engine.clock cimport Clock
+from isthmus.node.engine.config cimport Config
 from isthmus.node.engine.keyspace cimport Database, Keyspace
 from isthmus.node.engine.rng cimport Rng
 from isthmus.node.engine.spec cimport CommandSpec
@@ -14,6 +15,7 @@ cdef class Context:
     cdef public Keyspace keyspace
     cdef public ClientState session
     cdef public object node
+    cdef public Config config
     cdef public Clock clock
     cdef public Rng rng
     cdef public CommandSpec spec

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.config import Config
 from isthmus.node.engine.errors import WRONGTYPE, RedisError
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.spec import CommandSpec
@@ -26,6 +27,7 @@ class Context:
 
     def __init__(self, node: Any, keyspace: Keyspace, reply: ReplyWriter) -> None:
         self.node = node
+        self.config: Config = node.config
         self.keyspace = keyspace
         self.reply = reply
         self.clock = keyspace.clock

@@ -1,0 +1,6 @@
+cdef class Config:
+    cdef public dict values
+    cdef public dict _integers
+    cdef public dict _callbacks
+    cpdef str text(self, str name)
+    cpdef long long integer(self, str name) except? -1
