@@ -1,4 +1,8 @@
-"""What Prometheus sees of a proxy (io): its own counters, read at the moment of a scrape."""
+"""What Prometheus sees of a proxy (io): its own counters, read at the moment of a scrape.
+
+Nothing here is on the path of a request. Labels have few values: shards, and the commands of the
+table (a name that a client made up is never one).
+"""
 
 from __future__ import annotations
 

@@ -42,3 +42,5 @@ cdef class Client(Peer):
     cpdef int finish(self, Pending pending, bytes data) except -1
     cpdef int flush(self) except -1
     cpdef int attend(self) except -1
+    cpdef bint released(self)
+    cpdef int resume(self) except -1

@@ -122,8 +122,22 @@ class Client(Peer):
         if self.ending:
             if self.first is None:
                 self.close_soon()
-        elif self.held and not self.parked and self.waiting <= PENDING_PER_CLIENT_MAX // 2:
-            self.held = self.attention = False
-            if self.open:
-                self.pump.ready.append(self)
+        elif self.released():
+            self.resume()
+        return 0
+
+    def released(self) -> bool:
+        """True, once, if a client that was held may be read again."""
+        if not self.held or self.parked or self.waiting > PENDING_PER_CLIENT_MAX // 2:
+            return False
+        self.held = self.attention = False
+        return self.open
+
+    def resume(self) -> i64:
+        """Take up the requests that had to wait in the parser. The shared writer is empty."""
+        self.process()
+        self.parser.settle()
+        data = self.reply.take()
+        if data:
+            self.send(data)
         return 0

@@ -81,27 +81,30 @@ class Session(Client):
 
     def process(self) -> i64:
         """Route the requests that are complete."""
-        self.working = True
-        try:
-            self.run()
-        except ProtocolError as error:
-            self.answer_error(b"ERR " + error.text)
-            self.end()
-        except QueryBufferExceeded:
-            log("client_query_buffer_exceeded", level="WARN", client=self.id)
-            self.reply.clear()
-            self.pump.close(self)
-        except FAULTS as fault:
-            trace = "".join(traceback.format_exception(fault))
-            log("session_fault", level="ERROR", client=self.id, trace=trace)
-            self.reply.clear()
-            self.pump.close(self)
-        if self.open and self.first is not None and self.first.done:
-            self.flush()
-        self.working = False
-        if self.attention:
-            self.attend()
-        return 0
+        while True:
+            self.working = True
+            try:
+                self.run()
+            except ProtocolError as error:
+                self.answer_error(b"ERR " + error.text)
+                self.end()
+            except QueryBufferExceeded:
+                log("client_query_buffer_exceeded", level="WARN", client=self.id)
+                self.reply.clear()
+                self.pump.close(self)
+            except FAULTS as fault:
+                trace = "".join(traceback.format_exception(fault))
+                log("session_fault", level="ERROR", client=self.id, trace=trace)
+                self.reply.clear()
+                self.pump.close(self)
+            if self.open and self.first is not None and self.first.done:
+                self.flush()
+            self.working = False
+            if not self.attention:
+                return 0
+            if self.ending or not self.released():
+                self.attend()
+                return 0
 
     def run(self) -> i64:
         requests = self.requests

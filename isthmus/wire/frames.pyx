@@ -244,9 +244,11 @@ cdef class ReplyFrame:
         if self.count == 0:
             return writer.truncate(self.head)
         if spare:
-            memmove(writer.buf + table, writer.buf + table + spare, writer.size - table - spare)
+            memmove(writer.buf + table, writer.buf + table + spare,
+                    writer.size - table - spare)
             writer.truncate(writer.size - spare)
         _write_header(writer.buf + self.head, <unsigned int>(writer.size - self.head - _HEADER),
-                      <unsigned int>(epoch & 0xFFFFFFFF), <unsigned int>self.count, <int>protocol, 0,
+                      <unsigned int>(epoch & 0xFFFFFFFF), <unsigned int>self.count,
+                      <int>protocol, 0,
                       <unsigned int>(sequence & 0xFFFFFFFF))
         return 0
