@@ -19,7 +19,7 @@ from isthmus.proxy.backend import Backend
 from isthmus.proxy.pending import Pending
 from isthmus.proxy.router import Router
 from isthmus.wire.frames import SPLIT
-from isthmus.wire.scalars import parse_int
+from isthmus.wire.scalars import i64, parse_int
 from isthmus.wire.slots import key_slot
 
 DASH = 0x2D
@@ -88,27 +88,28 @@ class Split(Gather):
     def divide(self, positions: Iterable[int], before: Pending | None) -> None:
         """Send a part to each node for the keys at `positions`, in the place of part `before`."""
         argv, slots = self.whole.argv, self.router.slots
-        groups: dict[Any, tuple[Pending, list[int]]] = {}
+        groups: dict[Any, Pending] = {}
+        slot: i64
         for position in positions:
             slot = key_slot(argv[position])
             place: Any = slots[slot]
             if place is None:
                 place = slot
-            group = groups.get(place)
-            if group is None:
-                part = self.part([argv[0]])
+            part: Pending | None = groups.get(place)
+            if part is None:
+                part = groups[place] = self.part([argv[0]])
                 part.slot = slot
-                group = groups[place] = part, []
+                self.places[part] = []
                 if before is not None:
-                    part.tries, part.deadline_ms = before.tries, before.deadline_ms
-            part, where = group
+                    part.tries = before.tries
+                    part.deadline_ms = before.deadline_ms
             if slot != part.slot:
                 part.flags = SPLIT
-            part.argv += argv[position : position + self.step]
-            where.append(position)
-        for part, where in groups.values():
-            self.places[part] = where
-        for part, _ in groups.values():
+            part.argv.append(argv[position])
+            if self.step == 2:
+                part.argv.append(argv[position + 1])
+            self.places[part].append(position)
+        for part in groups.values():
             self.router.submit(part, None)
 
     def divide_again(self, part: Pending) -> None:
@@ -209,7 +210,9 @@ class ScanStep(Gather):
 def elements(data: bytes) -> list[bytes]:
     """The elements of a flat array, each as its bytes."""
     found = []
-    at = data.index(b"\r\n") + 2
+    stop: i64
+    size: i64
+    at: i64 = data.index(b"\r\n") + 2
     while at < len(data):
         stop = data.index(b"\r\n", at) + 2
         if data[at] == DOLLAR:

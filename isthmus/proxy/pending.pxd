@@ -33,6 +33,7 @@ cdef class Client(Peer):
     cdef public Pending last
     cdef public long long waiting
     cdef public long long parked
+    cdef public bint draining
     cdef public bint working
     cdef public bint held
     cdef public bint ending
@@ -42,5 +43,6 @@ cdef class Client(Peer):
     cpdef int finish(self, Pending pending, bytes data) except -1
     cpdef int flush(self) except -1
     cpdef int attend(self) except -1
+    cpdef int drain(self) except -1
     cpdef bint released(self)
     cpdef int resume(self) except -1

@@ -74,6 +74,8 @@ class Client(Peer):
         self.last: Pending | None = None
         self.waiting = 0
         self.parked = 0
+        # A slot went to another node while requests were under way: those are answered first.
+        self.draining = False
         self.working = False
         # Not read any further until the queue is shorter; closed when it is empty.
         self.held = False
@@ -126,11 +128,19 @@ class Client(Peer):
             self.resume()
         return 0
 
+    def drain(self) -> i64:
+        """Answer what is under way before anything more is taken up."""
+        if self.first is not None:
+            self.draining = self.held = self.attention = True
+        return 0
+
     def released(self) -> bool:
         """True, once, if a client that was held may be read again."""
         if not self.held or self.parked or self.waiting > PENDING_PER_CLIENT_MAX // 2:
             return False
-        self.held = self.attention = False
+        if self.draining and self.first is not None:
+            return False
+        self.draining = self.held = self.attention = False
         return self.open
 
     def resume(self) -> i64:

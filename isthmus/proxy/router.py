@@ -11,7 +11,8 @@ the request has not been carried out, so it may be sent again without harm:
 
 Order. A client's requests for one slot reach its node in the order they were made. So a request is
 parked only if nothing that its client sent after it is under way, and its client is not read while
-it is parked; otherwise its client gets the error.
+it is parked; otherwise its client gets the error. When a slot goes to another node, clients with
+requests under way are not read until these are answered: one of them may come back with a MOVED.
 
 A link that is lost takes the answers with it. A write that was under way may or may not have been
 carried out: its client is told so. A read is sent once more.
@@ -87,10 +88,17 @@ class Router:
             self.shards.append(backend)
             for first, last in shard.slots:
                 slots[first : last + 1] = [backend] * (last + 1 - first)
-        self.slots = slots
+        if slots != self.slots:
+            self.slots = slots
+            self.rerouted()
         self.by_address = {backend.address: backend for backend in self.shards}
         gone = [old for name, old in before.items() if self.backends.get(name) is not old]
         return new, gone
+
+    def rerouted(self) -> None:
+        """A slot has another node: no client's next request may overtake one sent to the old."""
+        for client in self.clients.values():
+            client.drain()
 
     def any_backend(self) -> Backend | None:
         """A node that can be asked now, in turn; else any; None if there is none."""
@@ -168,8 +176,9 @@ class Router:
                 pending.finish(UNSERVED)
             return True
         slot = int(words[1])
-        if epoch >= self.epoch & 0xFFFFFFFF and slot < SLOTS:
+        if epoch >= self.epoch & 0xFFFFFFFF and slot < SLOTS and self.slots[slot] is not target:
             self.slots[slot] = target
+            self.rerouted()
         if pending.gather is not None and pending.slot >= 0 and pending.flags:
             pending.gather.divide_again(pending)
             return True

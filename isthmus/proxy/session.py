@@ -5,7 +5,8 @@
     normal        (start)                                            what route.py does not refuse
     silent        CLIENT REPLY OFF | SKIP         CLIENT REPLY ON    everything, no replies
     held          too many requests under way,    replies            nothing (input waits)
-                  or one of them parked
+                  one of them parked, or a slot
+                  went to another node
     ending        QUIT, CLIENT KILL, an error     (end)              nothing; closes when all
                                                                      before it is answered
 
@@ -114,7 +115,7 @@ class Session(Client):
         while True:
             if self.ending:
                 return 0
-            if self.parked or self.waiting >= PENDING_PER_CLIENT_MAX:
+            if self.parked or self.draining or self.waiting >= PENDING_PER_CLIENT_MAX:
                 self.held = self.attention = True
                 return 0
             argv = requests.next()

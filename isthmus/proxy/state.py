@@ -46,6 +46,7 @@ class Proxy:
         self.router = Router()
         self.routes = build(local.HANDLERS, merge.HANDLERS)
         self.sessions: dict[int, Session] = {}
+        self.router.clients = self.sessions
         self.output_bytes_max = OUTPUT_BYTES_MAX
         self.next_id = 1
         self.connections_received = 0

@@ -193,6 +193,38 @@ def test_moved_is_followed_and_learnt(make_world: Make) -> None:
     assert high.requests() == [[b"GET", LOW]]
 
 
+def test_a_redirected_request_is_not_overtaken(make_world: Make) -> None:
+    world = make_world(2)
+    low, high = world.fakes()
+    caller = world.caller()
+    caller.send(resp(b"SET", LOW, b"1"), resp(b"SET", LOW, b"2"))
+    low.answer(moved(LOW, 1))
+    caller.send(resp(b"SET", LOW, b"3"))
+    low.answer(moved(LOW, 1))
+    assert high.requests() == [[b"SET", LOW, b"1"], [b"SET", LOW, b"2"]]
+    high.answer(b"+1\r\n", b"+2\r\n")
+    assert high.requests() == [[b"SET", LOW, b"3"]]
+    high.answer(b"+3\r\n")
+    assert caller.received() == b"+1\r\n+2\r\n+3\r\n"
+
+
+def test_a_new_topology_lets_nothing_overtake(make_world: Make) -> None:
+    world = make_world(2)
+    low, high = world.fakes()
+    caller = world.caller()
+    caller.send(resp(b"SET", LOW, b"1"))
+    frame = topology(2, epoch=2)
+    frame["shards"][0]["slots"], frame["shards"][1]["slots"] = [], [[0, 16383]]
+    world.proxy.router.apply(read(frame))
+    caller.send(resp(b"SET", LOW, b"2"))
+    assert high.requests() == []
+    low.answer(moved(LOW, 1), epoch=2)
+    high.answer(b"+1\r\n", epoch=2)
+    assert high.requests() == [[b"SET", LOW, b"2"]]
+    high.answer(b"+2\r\n", epoch=2)
+    assert caller.received() == b"+1\r\n+2\r\n"
+
+
 def test_what_an_outdated_node_says_is_followed_but_not_learnt(make_world: Make) -> None:
     world = make_world(2)
     low, high = world.fakes()
