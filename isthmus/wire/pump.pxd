@@ -15,9 +15,13 @@ cdef class Peer:
     cdef public bint closing
     cdef public bint queued
     cdef bint writing
+    # Served in the next turn; bytes wait in its socket, also its end; requests wait in its parser;
+    # it does not read what it was sent.
+    cdef bint again
     cdef bint unread
-    cdef public bint again
-    cdef public bint stalled
+    cdef bint hung
+    cdef bint left
+    cdef bint stalled
     cdef char* backlog
     cdef Py_ssize_t backlog_start, backlog_end, backlog_capacity
     cdef public long long bytes_in

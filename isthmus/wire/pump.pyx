@@ -20,7 +20,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_create1(int flags)
     int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
     int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
-    enum: EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLET
+    enum: EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP, EPOLLET
     enum: EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLL_CLOEXEC
 
 cdef extern from "Python.h":
@@ -180,7 +180,7 @@ cdef class Pump:
         peer.pump = self
         peer.reply = self.reply
         self.peers[fd] = peer
-        self.control(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET)
+        self.control(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLRDHUP | EPOLLET)
 
     cpdef int close(self, Peer peer) except -1:
         """Close peer's socket now."""
@@ -252,7 +252,9 @@ cdef class Pump:
             peer = <Peer>found
             if events[i].events & EPOLLOUT:
                 self.drain(peer)
-            if events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) and peer.open:
+            if events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+                peer.hung = True
+            if events[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR) and peer.open:
                 self.receive(peer)
         self.settle_queues()
         return count + worked
@@ -288,15 +290,15 @@ cdef class Pump:
             peer.again = False
             if not peer.open:
                 continue
-            if peer.unread:
-                self.receive(peer)
-            elif not peer.closing:
+            if peer.left and not peer.closing:
                 self.work(peer)
+            elif peer.unread:
+                self.receive(peer)
         return len(ready)
 
     cdef int later(self, Peer peer) except -1:
         """Serve peer in the next turn, whatever its socket says."""
-        if not peer.again:
+        if not peer.again and peer.open:
             peer.again = True
             self.ready.append(peer)
         return 0
@@ -304,12 +306,15 @@ cdef class Pump:
     cdef int receive(self, Peer peer) except -1:
         cdef ssize_t count
         # Sockets are edge-triggered, which saves a second look at each: that there is more to read
-        # is said once, and a full buffer means that there may be more.
-        if peer.again:
+        # is said once. There may be more behind a full buffer, and behind the last bytes of a
+        # stream its end. What the peer holds is run before more is read.
+        if peer.left and not peer.closing:
             peer.unread = True
             return 0
         count = c_recv(<int>peer.fd, self.inbuf, INBUF_BYTES, MSG_DONTWAIT)
-        peer.unread = count == INBUF_BYTES or (count < 0 and errno == EINTR)
+        peer.unread = (
+            count == INBUF_BYTES or (count > 0 and peer.hung) or (count < 0 and errno == EINTR)
+        )
         if peer.unread:
             self.later(peer)
         if count > 0:
@@ -343,14 +348,14 @@ cdef class Pump:
         except MemoryError:
             self.overflow(peer)
         self.push(peer)
+        peer.left = more and not peer.closing
         if peer.closing:
             if peer.open and peer.backlog_end == peer.backlog_start:
                 self.close(peer)
-        elif not peer.open:
-            return 0
         elif peer.backlog_end - peer.backlog_start > STALL_LIMIT:
             peer.stalled = True
-        elif more:
+            peer.left = False
+        if peer.left or peer.unread:
             self.later(peer)
         return 0
 
@@ -407,6 +412,7 @@ cdef class Pump:
             peer.backlog_start += sent
         if peer.stalled and size - sent <= STALL_LIMIT // 2 and not peer.closing:
             peer.stalled = False
+            peer.left = True
             self.later(peer)
         if sent == size:
             peer.backlog_start = peer.backlog_end = 0
@@ -416,7 +422,7 @@ cdef class Pump:
                 peer.backlog_capacity = 0
             if peer.writing:
                 peer.writing = False
-                self.control(EPOLL_CTL_MOD, <int>peer.fd, EPOLLIN | EPOLLET)
+                self.control(EPOLL_CTL_MOD, <int>peer.fd, EPOLLIN | EPOLLRDHUP | EPOLLET)
             if peer.closing:
                 self.close(peer)
         elif size - sent > peer.output_bytes_max:
@@ -424,5 +430,7 @@ cdef class Pump:
             self.close(peer)
         elif not peer.writing:
             peer.writing = True
-            self.control(EPOLL_CTL_MOD, <int>peer.fd, EPOLLIN | EPOLLOUT | EPOLLET)
+            self.control(
+                EPOLL_CTL_MOD, <int>peer.fd, EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLET
+            )
         return 0
