@@ -80,8 +80,9 @@ def test_discard(store: Store) -> None:
 
 
 CHANGES = [
-    "SET k new", "SET k v", "DEL k", "APPEND k x", "EXPIRE k 100", "GETDEL k", "FLUSHALL", "FLUSHDB",
-    "RENAME k other", "RENAME other k", "MSET a 1 k 2", "SETRANGE k 0 v", "GETEX k EX 10",
+    "SET k new", "SET k v", "DEL k", "APPEND k x", "EXPIRE k 100", "GETDEL k", "FLUSHALL",
+    "FLUSHDB", "RENAME k other", "RENAME other k", "MSET a 1 k 2", "SETRANGE k 0 v",
+    "GETEX k EX 10",
     "COPY other k REPLACE", "MOVE k 1",
 ]  # fmt: skip
 NO_CHANGES = [
@@ -125,9 +126,9 @@ def test_errors_come_before_changes(store: Store) -> None:
 
 
 def test_unwatch(store: Store) -> None:
-    assert run(store, "UNWATCH", "WATCH k", "SET k 1", "UNWATCH", "MULTI", "GET k", "EXEC")[
-        -1
-    ] == [b"1"]
+    assert run(store, "UNWATCH", "WATCH k", "SET k 1", "UNWATCH", "MULTI", "GET k", "EXEC")[-1] == [
+        b"1"
+    ]
 
 
 def test_unwatch_inside_a_transaction_is_too_late(store: Store) -> None:

@@ -135,7 +135,8 @@ def test_a_killed_client_that_does_not_read_is_gone(open_node: Process) -> None:
         found, _ = replies(stream, b"CLIENT ID\r\nSET big " + b"v" * 60_000 + b"\r\n", 2)
         stream.sendall(b"GET big\r\n" * 1000)
         open_node.alive()
-        kill = b"CLIENT KILL ID %d\r\nCLIENT LIST ID %d\r\n" % (found[0], found[0])  # type: ignore[str-bytes-safe]
+        number = found[0]
+        kill = f"CLIENT KILL ID {number}\r\nCLIENT LIST ID {number}\r\n".encode()
         killed, _ = replies(hand, kill, 2)
         assert killed[0] == 1
         assert not killed[1]
@@ -179,7 +180,8 @@ def test_past_maxclients(tmp_path: Path) -> None:
         with process.connect() as stream:
             found, closed = replies(stream, b"", -1)
             assert (str(found[0]), closed) == ("ERR max number of clients reached", True)
-        held.pop().close()
+        with held.pop() as stream:
+            assert replies(stream, b"QUIT\r\n", -1) == ([b"OK"], True)
         process.alive()
         for stream in held:
             stream.close()

@@ -22,8 +22,8 @@ from tests.support.store import RedisReplyError, Store, encode
 pytestmark = [pytest.mark.oracle, pytest.mark.slow]
 
 LINES = (
-    "MULTI|MULTI|MULTI|EXEC|EXEC|EXEC|EXEC|DISCARD|WATCH a|WATCH a b|WATCH missing|WATCH list|UNWATCH"
-    "|SET a 1|SET a 1|SET b x|GET a|GET b|GET missing|INCR a|INCR b|DEL a|DEL missing|APPEND a 7"
+    "MULTI|MULTI|MULTI|EXEC|EXEC|EXEC|EXEC|DISCARD|WATCH a|WATCH a b|WATCH missing|WATCH list"
+    "|UNWATCH|SET a 1|SET a 1|SET b x|GET a|GET b|GET missing|INCR a|INCR b|DEL a|DEL missing|APPEND a 7"
     "|LPUSH list x|LPOP list|RPUSH a x|FLUSHDB|FLUSHALL|SELECT 1|SELECT 0|SELECT 99|EXISTS a b"
     "|RENAME a b|RENAME missing b|PERSIST a|EXPIRE a 1000|MSET a 2 b 3|SETNX a 5|SETRANGE a 0 z"
     "|NOSUCH|GET|EXEC x|MULTI x|DISCARD x|WATCH|CLIENT NOPE|PING|ECHO hi|RESET|DBSIZE|TYPE list"
