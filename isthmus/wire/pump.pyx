@@ -1,4 +1,9 @@
-"""Compiled twin of pump.py (see there for the contract)."""
+"""Compiled twin of pump.py, which has the contract and the limits.
+
+Different here: client sockets are edge-triggered, so what is left in one must be remembered
+(`unread`, `hung`); replies are sent from the writer's own memory, and only what the socket does not
+take is copied to the peer's backlog.
+"""
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
