@@ -53,6 +53,8 @@ class Router:
         self.parked: list[Pending] = []
         self.clients: dict[int, Any] = {}
         self.scratch = ReplyWriter()
+        # Called when a request is parked: moves now_ms, and sees to it that `retry` is called.
+        self.on_park: Any = None
         self.cluster = ""
         self.epoch = 0
         self.now_ms = 0
@@ -226,6 +228,8 @@ class Router:
         whole = pending if pending.gather is None else pending.gather.whole
         if alone and client.last is not whole:
             return False
+        if self.on_park is not None:
+            self.on_park()
         if not pending.deadline_ms:
             pending.deadline_ms = self.now_ms + PARK_MS_MAX
         if self.now_ms >= pending.deadline_ms:

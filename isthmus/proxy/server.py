@@ -33,7 +33,8 @@ CONNECT_SECONDS_MAX = 2.0
 HELLO_SECONDS_MAX = 2.0
 BACKOFF_SECONDS_MIN = 0.02
 BACKOFF_SECONDS_MAX = 1.0
-TICK_SECONDS = 0.1
+# Nothing needs the clock finer than this unless a request is parked; an idle proxy should sleep.
+TICK_SECONDS = 1.0
 RETRY_SECONDS = 0.01
 
 
@@ -45,6 +46,8 @@ class ProxyServer:
         self.pump = pump
         self.nursery = nursery
         self.keepers: dict[str, trio.CancelScope] = {}
+        self.parked = trio.Event()
+        proxy.router.on_park = self.on_park
         self.tick()
 
     # -- clients ------------------------------------------------------------------------------
@@ -79,12 +82,20 @@ class ProxyServer:
         """Tick until cancelled; soon again while requests are parked."""
         router = self.proxy.router
         while True:
-            await trio.sleep(RETRY_SECONDS if router.parked else TICK_SECONDS)
+            with trio.move_on_after(TICK_SECONDS):
+                await self.parked.wait()
+                await trio.sleep(RETRY_SECONDS)
+            self.parked = trio.Event()
             self.tick()
             if router.parked:
                 self.retry()
             if self.pump.accept_paused:
                 self.pump.resume_accepting()
+
+    def on_park(self) -> None:
+        """A request was parked: let the timer come soon."""
+        self.tick()
+        self.parked.set()
 
     def retry(self) -> None:
         """Send parked requests again now."""
