@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +17,6 @@ from isthmus.node.engine.errors import (
     invalid_expire,
     wrong_arity,
 )
-from isthmus.node.engine.keyspace import Database
 from isthmus.node.engine.registry import ANY, ARRAY, BULK, INTEGER, NULL, OK, command
 from isthmus.node.engine.spec import DENYOOM, FAST, READONLY, WRITE
 from isthmus.node.values.keys import delete, expire_at, persist
@@ -26,6 +26,9 @@ from isthmus.wire.scalars import format_long_double, i64
 
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
+# Commands with many keys look ahead again after every BATCH (16) keys.
+BATCH_MASK = 15
+WARM_MASK = 31
 
 
 def write_string(reply: ReplyWriter, value: Any) -> None:
@@ -382,7 +385,9 @@ def substr(ctx: Context, argv: list[bytes]) -> None:
 def mget(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the strings at the keys; null where there is none or another type."""
     ctx.reply.array(len(argv) - 1)
-    for key in argv[1:]:
+    for at, key in enumerate(argv[1:], 1):
+        if at & BATCH_MASK == 1 and len(argv) > 2:
+            ctx.lookahead.warm(ctx.db, argv, at, 1)
         value = ctx.db.lookup(key)
         if type(value) is bytes or type(value) is bytearray:
             ctx.hits += 1
@@ -400,13 +405,16 @@ def mset(ctx: Context, argv: list[bytes]) -> None:
     """Set each key to its value."""
     if len(argv) % 2 == 0:
         raise wrong_arity(b"mset")
-    put_pairs(ctx.db, argv)
+    put_pairs(ctx, argv)
     ctx.reply.ok()
 
 
-def put_pairs(db: Database, argv: list[bytes]) -> None:
+def put_pairs(ctx: Context, argv: list[bytes]) -> None:
+    db = ctx.db
     at: i64 = 1
     while at < len(argv):
+        if at & WARM_MASK == 1 and len(argv) > 3:
+            ctx.lookahead.warm(db, argv, at, 2)
         put(db, argv[at], argv[at + 1], -1, b"set")
         at += 2
 
@@ -421,7 +429,7 @@ def msetnx(ctx: Context, argv: list[bytes]) -> None:
     if any(ctx.db.exists(key) for key in argv[1::2]):
         ctx.reply.integer(0)
         return
-    put_pairs(ctx.db, argv)
+    put_pairs(ctx, argv)
     ctx.reply.integer(1)
 
 
@@ -475,12 +483,12 @@ def lcs_operand(ctx: Context, key: bytes) -> bytes:
     return bytes(value)
 
 
-def lcs_table(left: bytes, right: bytes) -> list[list[int]]:
+def lcs_table(left: bytes, right: bytes) -> list[array[int]]:
     """table[i][j]: the length of the longest common subsequence of left[:i] and right[:j]."""
-    above = [0] * (len(right) + 1)
+    above = array("I", bytes(4 * (len(right) + 1)))
     table = [above]
     for x in left:
-        row = [0]
+        row = array("I", (0,))
         last = 0
         for j, y in enumerate(right):
             best = above[j] + 1 if x == y else max(above[j + 1], last)
@@ -492,7 +500,7 @@ def lcs_table(left: bytes, right: bytes) -> list[list[int]]:
 
 
 def lcs_walk(
-    left: bytes, right: bytes, table: list[list[int]]
+    left: bytes, right: bytes, table: list[array[int]]
 ) -> tuple[bytes, list[tuple[int, int, int, int, int]]]:
     """The subsequence, and its runs (from, to in left; from, to in right; length), last run first."""
     common = bytearray()

@@ -4,6 +4,7 @@ from isthmus.node.engine.client cimport ClientState
 from isthmus.node.engine.clock cimport Clock
 from isthmus.node.engine.config cimport Config
 from isthmus.node.engine.keyspace cimport Database, Keyspace
+from isthmus.node.engine.lookahead cimport Lookahead
 from isthmus.node.engine.rng cimport Rng
 from isthmus.node.engine.spec cimport CommandSpec
 from isthmus.node.engine.table cimport Table
@@ -25,6 +26,7 @@ cdef class Context:
     cdef public object run
     cdef public long long gates
     cdef public object cluster
+    cdef public Lookahead lookahead
     cdef public long long mark_ns
     cdef public dict error_counts
     cdef public long long error_replies

@@ -13,6 +13,7 @@ from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.config import Config
 from isthmus.node.engine.errors import WRONGTYPE, RedisError
 from isthmus.node.engine.keyspace import Keyspace
+from isthmus.node.engine.lookahead import Lookahead
 from isthmus.node.engine.spec import CommandSpec
 from isthmus.node.engine.table import Table
 from isthmus.wire.reply import ReplyWriter
@@ -44,6 +45,7 @@ class Context:
         self.gates = 0
         # The cluster view (node/cluster/view.py) in cluster mode, else None.
         self.cluster: Any = None
+        self.lookahead: Lookahead = None  # type: ignore[assignment]
         self.mark_ns = 0
         self.error_counts: dict[bytes, int] = {}
         self.error_replies = 0

@@ -14,6 +14,7 @@ from isthmus.node.engine.config import Config
 from isthmus.node.engine.context import GATE_CLUSTER, Context
 from isthmus.node.engine.execute import call
 from isthmus.node.engine.keyspace import Keyspace
+from isthmus.node.engine.lookahead import Lookahead
 from isthmus.node.engine.registry import COMMANDS
 from isthmus.node.engine.rng import Rng
 from isthmus.node.engine.spec import CommandSpec
@@ -31,6 +32,8 @@ class Node:
         self.keyspace = Keyspace(clock, rng, config.integer("databases"))
         self.ctx = Context(self, self.keyspace, ReplyWriter())
         self.ctx.run = call
+        self.lookahead = Lookahead()
+        self.ctx.lookahead = self.lookahead
         self.commands: dict[bytes, CommandSpec] = COMMANDS
         self.clients: dict[int, ClientState] = {}
         self.next_client_id = 1

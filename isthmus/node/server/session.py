@@ -21,6 +21,7 @@ from typing import Any
 
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.execute import execute
+from isthmus.node.engine.lookahead import BATCH
 from isthmus.node.engine.node import Node
 from isthmus.wire.logs import log
 from isthmus.wire.parser import ProtocolError, QueryBufferExceeded, RequestParser
@@ -64,6 +65,10 @@ class Session(Peer):
         self.ctx = node.ctx
         self.state = state
         state.peer = self
+        self.lookahead = node.lookahead
+        self.batch: list[list[bytes]] = []
+        self.place = 0
+        self.problem: Exception | None = None
         parser.authenticated = state.authenticated
         parser.bulk_bytes_max = node.config.integer("proto-max-bulk-len")
         parser.query_buffer_bytes_max = node.config.integer("client-query-buffer-limit")
@@ -87,30 +92,70 @@ class Session(Peer):
         return 0
 
     def run(self) -> i64:
+        left: i64 = TURN_REQUESTS_MAX
+        while left > 0:
+            if self.place == len(self.batch):
+                self.fill()
+                if not self.batch:
+                    return 0
+            left -= len(self.batch) - self.place
+            if not self.run_batch():
+                return 0 if self.state.closing else 1
+        return 1
+
+    def fill(self) -> i64:
+        """Parse the next batch; an error waits until the requests before it have run."""
         requests = self.requests
+        batch: list[list[bytes]] = []
+        self.batch = batch
+        self.place = 0
+        if self.problem is not None:
+            raise self.problem
+        # Whoever may still be refused is taken at one request at a time: AUTH changes the limits.
+        room: i64 = BATCH if self.state.authenticated else 1
+        try:
+            while room > 0:
+                argv = requests.next()
+                if argv is None:
+                    break
+                batch.append(argv)
+                room -= 1
+        except (ProtocolError, QueryBufferExceeded) as problem:
+            if not batch:
+                raise
+            self.problem = problem
+        if len(batch) > 1:
+            self.lookahead.stage(self.state.db, batch)
+        return 0
+
+    def run_batch(self) -> i64:
+        """Run the batch; 0 if this connection is over or has written enough for one turn."""
         reply = self.reply
         state = self.state
         ctx = self.ctx
-        left: i64 = TURN_REQUESTS_MAX
+        batch = self.batch
         limit: i64 = TURN_OUTPUT_BYTES_MAX
-        while left > 0:
-            left -= 1
-            argv = requests.next()
-            if argv is None:
-                return 0
+        ahead = self.lookahead if len(batch) > 1 and self.place == 0 else None
+        while self.place < len(batch):
+            argv = batch[self.place]
+            if ahead is not None:
+                ahead.prime(state.db, argv, self.place)
+            self.place += 1
             reply.protocol = state.protocol
             execute(ctx, state, argv)
             state.commands += 1
             if state.closing:
+                self.batch = []
+                self.place = 0
                 if state.close_now:
                     self.hang_up()
                 else:
                     self.stop()
                 return 0
-            if requests.authenticated != state.authenticated:
-                requests.authenticated = state.authenticated
             if reply.size > limit:
-                return 1
+                return 0
+        if self.requests.authenticated != state.authenticated:
+            self.requests.authenticated = state.authenticated
         return 1
 
     def overflowed(self) -> i64:

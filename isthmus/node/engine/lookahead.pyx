@@ -1,0 +1,84 @@
+# cython: boundscheck=False, wraparound=False
+"""Compiled twin of lookahead.py (see there)."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.object cimport PyObject, PyObject_Hash
+
+from isthmus.node.engine.keyspace cimport Database
+from isthmus.node.engine.table cimport Rec, Table
+from isthmus.wire.slots cimport slot_of
+
+BATCH = AHEAD
+
+cdef extern from *:
+    """
+    #define isthmus_prefetch(p) __builtin_prefetch(p)
+    """
+    void isthmus_prefetch(const void* p) noexcept
+
+
+cdef int slots_of(Database db, PyObject** keys, int count, int* slots) noexcept:
+    """The slots of keys, and the three steps to their records: table, bucket, record."""
+    cdef list tables = db.slots
+    cdef PyObject* held[AHEAD]
+    cdef Rec** buckets[AHEAD]
+    cdef Table table
+    cdef int at
+    cdef bint stored = PyList_GET_SIZE(tables) > 0
+    for at in range(count):
+        if keys[at] == NULL:
+            continue
+        slots[at] = slot_of(PyBytes_AS_STRING(<object>keys[at]), PyBytes_GET_SIZE(<object>keys[at]))
+        if stored:
+            held[at] = <PyObject*>PyList_GET_ITEM(tables, slots[at])
+            isthmus_prefetch(<char*>held[at] + 16)
+            isthmus_prefetch(<char*>held[at] + 64)
+    if not stored:
+        return 0
+    for at in range(count):
+        buckets[at] = NULL
+        if keys[at] == NULL or held[at] == <PyObject*>None:
+            continue
+        table = <Table>held[at]
+        if table.count == 0:
+            continue
+        buckets[at] = &table.buckets[table.index(PyObject_Hash(<object>keys[at]))]
+        isthmus_prefetch(buckets[at])
+    for at in range(count):
+        if buckets[at] != NULL and buckets[at][0] != NULL:
+            isthmus_prefetch(buckets[at][0])
+            isthmus_prefetch(<char*>buckets[at][0] + 64)
+    return 0
+
+
+cdef class Lookahead:
+    cpdef int stage(self, Database db, list batch) except -1:
+        cdef PyObject* keys[AHEAD]
+        cdef list argv
+        cdef int at, count = <int>min(PyList_GET_SIZE(batch), AHEAD)
+        for at in range(count):
+            argv = <list>PyList_GET_ITEM(batch, at)
+            keys[at] = <PyObject*>PyList_GET_ITEM(argv, 1) if PyList_GET_SIZE(argv) > 1 else NULL
+        slots_of(db, keys, count, self.slots)
+        self.count = count
+        return 0
+
+    cpdef int prime(self, Database db, list argv, int place) except -1:
+        if place < self.count and PyList_GET_SIZE(argv) > 1:
+            db.last_key = <bytes>PyList_GET_ITEM(argv, 1)
+            db.last_slot = self.slots[place]
+            db.last_table = <Table>db.slots[db.last_slot] if PyList_GET_SIZE(db.slots) else None
+        return 0
+
+    cpdef int warm(self, Database db, list argv, int first, int step) except -1:
+        cdef PyObject* keys[AHEAD]
+        cdef int slots[AHEAD]
+        cdef int count = 0
+        cdef Py_ssize_t at = first
+        while at < PyList_GET_SIZE(argv) and count < AHEAD:
+            keys[count] = <PyObject*>PyList_GET_ITEM(argv, at)
+            count += 1
+            at += step
+        slots_of(db, keys, count, slots)
+        return 0
