@@ -176,6 +176,8 @@ class Link(FramePeer):
             if backend.link is self:
                 backend.link = None
             backend.links_lost += 1
+            if self.owner.refresh is not None:
+                self.owner.refresh()
             backend.lost_ms = self.owner.now_ms
             log("link_lost", level="WARN", node=backend.id, pending=self.waiting, why=self.problem)
         pending, self.first, self.last = self.first, None, None

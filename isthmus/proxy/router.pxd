@@ -13,6 +13,7 @@ cdef class Router:
     cdef public list parked
     cdef public dict clients
     cdef public ReplyWriter scratch
+    cdef public object refresh
     cdef public object on_park
     cdef public str cluster
     cdef public long long epoch

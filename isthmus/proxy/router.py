@@ -53,7 +53,8 @@ class Router:
         self.parked: list[Pending] = []
         self.clients: dict[int, Any] = {}
         self.scratch = ReplyWriter()
-        # Called when a request is parked: moves now_ms, and sees to it that `retry` is called.
+        # Moves now_ms, which is otherwise coarse; and sees to it that `retry` is called soon.
+        self.refresh: Any = None
         self.on_park: Any = None
         self.cluster = ""
         self.epoch = 0
@@ -229,6 +230,7 @@ class Router:
         if alone and client.last is not whole:
             return False
         if self.on_park is not None:
+            self.refresh()
             self.on_park()
         if not pending.deadline_ms:
             pending.deadline_ms = self.now_ms + PARK_MS_MAX

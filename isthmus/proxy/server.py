@@ -29,6 +29,9 @@ from isthmus.wire.pump import Peer, Pump
 
 BACKLOG = 511
 KEEPALIVE_SECONDS = 300
+# A node whose machine is gone answers nothing, not even a reset.
+LINK_KEEPALIVE_SECONDS = 9
+LINK_SILENCE_MS_MAX = 10_000
 CONNECT_SECONDS_MAX = 2.0
 HELLO_SECONDS_MAX = 2.0
 BACKOFF_SECONDS_MIN = 0.02
@@ -47,6 +50,7 @@ class ProxyServer:
         self.nursery = nursery
         self.keepers: dict[str, trio.CancelScope] = {}
         self.parked = trio.Event()
+        proxy.router.refresh = self.tick
         proxy.router.on_park = self.on_park
         self.tick()
 
@@ -94,7 +98,6 @@ class ProxyServer:
 
     def on_park(self) -> None:
         """A request was parked: let the timer come soon."""
-        self.tick()
         self.parked.set()
 
     def retry(self) -> None:
@@ -170,6 +173,7 @@ class ProxyServer:
             with trio.fail_after(CONNECT_SECONDS_MAX):
                 stream = await trio.open_tcp_stream(host.strip("[]"), int(port))
         except (OSError, trio.TooSlowError) as error:
+            self.tick()
             if not backend.lost_ms:
                 backend.lost_ms = self.proxy.router.now_ms
             return str(error) or "no answer"
@@ -178,7 +182,8 @@ class ProxyServer:
         connection = socket.socket(fileno=descriptor)
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        keep_alive(connection)
+        keep_alive(connection, LINK_KEEPALIVE_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LINK_SILENCE_MS_MAX)
         proxy = self.proxy
         link = Link(backend, proxy.router, proxy.password)
         settled = trio.Event()
@@ -199,11 +204,11 @@ def key_of(backend: Backend) -> str:
     return f"{backend.id} {backend.link_address}"
 
 
-def keep_alive(connection: socket.socket) -> None:
+def keep_alive(connection: socket.socket, seconds: int = KEEPALIVE_SECONDS) -> None:
     """Let the kernel find out that the other end is gone."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_SECONDS // 3)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds // 3)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
