@@ -26,6 +26,6 @@ cdef class LinkSession(Peer):
     cpdef int process(self) except -1
     cdef int run(self) except -1
     cdef int answer(self) except -1
-    cdef int run_one(self, list argv) except -1
-    cdef int run_split(self, list argv) except -1
+    cdef int run_one(self, list[bytes] argv) except -1
+    cdef int run_split(self, list[bytes] argv) except -1
     cpdef int closed(self) except -1
