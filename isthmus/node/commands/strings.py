@@ -1,4 +1,13 @@
-"""String commands: GET, SET and their families, counters, ranges, LCS."""
+"""String commands: GET, SET and their families, counters, ranges, LCS.
+
+A command finds every error of its request before it changes anything, in the order in which Redis
+finds them, so a refused command leaves the key as it was. What a relative expiry or a float
+increment comes to is worked out here, once: the effect gets the result, and a replay needs neither
+the clock nor the arithmetic.
+
+A stored string is `bytes`, or a `bytearray` after APPEND or SETRANGE; only the effect functions
+of values/strings.py may change one, and no command may let a bytearray out of its key.
+"""
 
 from __future__ import annotations
 
@@ -177,7 +186,8 @@ def getset(ctx: Context, argv: list[bytes]) -> None:
 
 
 @command("GETDEL key", since="6.2.0", group="string", flags=WRITE | FAST, categories="STRING",
-         keys="idx:1>range:0,1,0(RW|ACCESS|DELETE)", complexity="O(1)", reply=BULK | NULL)  # fmt: skip
+         keys="idx:1>range:0,1,0(RW|ACCESS|DELETE)", complexity="O(1)",
+         reply=BULK | NULL)  # fmt: skip
 def getdel(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the string at key, then delete the key."""
     value = ctx.string(argv[1])
@@ -372,7 +382,8 @@ def getrange(ctx: Context, argv: list[bytes]) -> None:
 
 @command("SUBSTR key start end", since="1.0.0", group="string", flags=READONLY,
          categories="STRING", keys="idx:1>range:0,1,0(RO|ACCESS)",
-         complexity="O(N) in the length of the reply", reply=BULK, doc_flags="DEPRECATED")  # fmt: skip
+         complexity="O(N) in the length of the reply", reply=BULK,
+         doc_flags="DEPRECATED")  # fmt: skip
 def substr(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the bytes from start to end; the old name of GETRANGE."""
     substring(ctx, argv)
@@ -462,7 +473,9 @@ def lcs(ctx: Context, argv: list[bytes]) -> None:
     if length and index:
         raise RedisError(b"ERR If you want both the length and indexes, please just use IDX.")
     if len(left) * len(right) > LCS_CELLS_MAX:
-        raise RedisError(b"ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")
+        raise RedisError(
+            b"ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len"
+        )
     table = lcs_table(left, right)
     if length:
         ctx.reply.integer(table[-1][-1])
@@ -502,7 +515,7 @@ def lcs_table(left: bytes, right: bytes) -> list[array[int]]:
 def lcs_walk(
     left: bytes, right: bytes, table: list[array[int]]
 ) -> tuple[bytes, list[tuple[int, int, int, int, int]]]:
-    """The subsequence, and its runs (from, to in left; from, to in right; length), last run first."""
+    """The subsequence, and its runs, last first: from, to in left; from, to in right; length."""
     common = bytearray()
     matches: list[tuple[int, int, int, int, int]] = []
     i, j = len(left), len(right)
