@@ -1,8 +1,8 @@
 """ClientState: what the engine remembers of one connection.
 
-Every mode of a connection (transaction open, not yet authenticated, replies off, closing) is a field
-here and shows in `gates`: zero means "nothing special", the one test the hot path makes before it
-runs a command. Whoever changes such a field calls `regate()`.
+Every mode of a connection (transaction open, not yet authenticated, replies off, closing) is a
+field here and shows in `gates`: zero means "nothing special", the one test the hot path makes
+before it runs a command. Whoever changes such a field calls `regate()`.
 """
 
 from __future__ import annotations

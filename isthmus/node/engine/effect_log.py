@@ -5,8 +5,8 @@ that were drawn at random, resolved scores. Applying it again reads no clock and
 the encoded log is what AOF, replicas, slot moves and geo links carry.
 
 `dirty` counts changes always; effects themselves are built only while `recording`, that is while a
-sink listens, so a node without persistence or replicas does not pay for them. Sinks get the batch at
-the end of a tick (`flush`), never in the middle of a command.
+sink listens, so a node without persistence or replicas does not pay for them. Sinks get the batch
+at the end of a tick (`flush`), never in the middle of a command.
 """
 
 from __future__ import annotations

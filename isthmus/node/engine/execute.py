@@ -78,7 +78,7 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
 
 
 def resolve(ctx: Context, session: ClientState, argv: list[bytes]) -> CommandSpec | None:
-    """Find a command spelt in mixed case or a sub-command; replies and returns None if there is none."""
+    """Find a sub-command or a command in mixed case; if there is none, replies and returns None."""
     name = argv[0].lower()
     spec = COMMANDS.get(name)
     if spec is None:
@@ -111,7 +111,12 @@ def unknown_command(argv: list[bytes]) -> bytes:
             break
         shown += b"'" + arg[: UNKNOWN_ARGS_BYTES_MAX - len(shown)] + b"' "
     name = argv[0][:UNKNOWN_ARGS_BYTES_MAX]
-    return b"ERR unknown command '" + printable(name) + b"', with args beginning with: " + printable(shown)
+    return (
+        b"ERR unknown command '"
+        + printable(name)
+        + b"', with args beginning with: "
+        + printable(shown)
+    )
 
 
 def printable(text: bytes) -> bytes:
@@ -165,7 +170,9 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
     return True
 
 
-def redirection(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes]) -> bytes | None:
+def redirection(
+    ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes]
+) -> bytes | None:
     """The error for keys this node does not serve, or None."""
     view = ctx.cluster
     if spec.one_key:

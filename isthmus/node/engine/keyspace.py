@@ -1,13 +1,14 @@
 """Keyspace: sixteen databases, each split by hash slot into tables.
 
 One small table per slot keeps every resize small, lets SCAN walk slots, and makes a slot move the
-swap of a table. Plain strings are `bytes` (or `bytearray` once APPEND or SETRANGE made them mutable:
-Redis' "raw" encoding); the other types are value objects with a `kind`.
+swap of a table. Plain strings are `bytes` (or `bytearray` once APPEND or SETRANGE made them
+mutable: Redis' "raw" encoding); the other types are value objects with a `kind`.
 
 The one door. Data changes only in the effect functions of node/values, which call the raw methods
-here (store, store_keep, drop, set_expire, forget_all) and then `changed(key)`, which counts the change and
-bumps the key's version for WATCH; when it answers True somebody records, and the function hands
-over the canonical command with `record`. A tidy test holds every other caller off the raw methods.
+here (store, store_keep, drop, set_expire, forget_all) and then `changed(key)`, which counts the
+change and bumps the key's version for WATCH; when it answers True somebody records, and the
+function hands over the canonical command with `record`. A tidy test holds every other caller off
+the raw methods.
 
 Lookups expire: a key whose time has come is deleted through the same door before it is reported
 missing, so replicas and AOF see the deletion.
@@ -165,7 +166,9 @@ class Database:
         for key, entry in self.watched.items():
             if self.exists(key):
                 entry[0] += 1
-        self.keyspace.garbage.extend(table for table in self.slots if table is not None and table.count)
+        self.keyspace.garbage.extend(
+            table for table in self.slots if table is not None and table.count
+        )
         self.keyspace.garbage_keys += self.size
         self.slots = []
         self.size = 0

@@ -173,7 +173,9 @@ class CommandSpec:
         self.no_auth = bool(flags & NO_AUTH)
         self.no_multi = bool(flags & NO_MULTI)
         self.not_queued = bool(flags & NOT_QUEUED)
-        self.one_key = self.first_key > 0 and self.first_key == self.last_key and len(key_specs) == 1
+        self.one_key = (
+            self.first_key > 0 and self.first_key == self.last_key and len(key_specs) == 1
+        )
 
     def _legacy_range(self) -> tuple[int, int, int]:
         """COMMAND's (first, last, step) by Redis' rule: the one run of keys, or the neighbouring

@@ -40,7 +40,9 @@ cdef class Table:
     cdef void unlink(self, Rec** where) noexcept
     cdef int grow(self) except -1
     cdef void shrink(self) noexcept
-    cdef int insert(self, bytes key, int kind, object value, double score, long long expire) except -1
+    cdef int insert(
+        self, bytes key, int kind, object value, double score, long long expire
+    ) except -1
     cdef void free_rec(self, Rec* rec) noexcept
     cdef Rec* resize_rec(self, Rec** where, Rec* rec, bint expires, Py_ssize_t vlen) except NULL
 
@@ -59,7 +61,9 @@ cdef class Table:
     cpdef bint set_expiry(self, bytes key, long long expire)
     cpdef long long access(self, bytes key)
     cpdef bytes random_key(self, Rng rng)
-    cpdef unsigned long long scan(self, unsigned long long cursor, list out, bint with_values, long long now)
+    cpdef unsigned long long scan(
+        self, unsigned long long cursor, list out, bint with_values, long long now
+    )
     cpdef long long clear_slice(self, long long limit)
     cpdef int increment(self, bytes key, long long delta) except -1
     cpdef int write_string(self, bytes key, long long now, ReplyWriter reply) except -2

@@ -1,7 +1,7 @@
 """Table: the hash map under the keyspace, hashes, sets and sorted sets.
 
-It maps bytes to nothing (a member of a set), bytes (kept packed in the compiled form), an object, or
-a score; each entry may carry an expiry (Unix ms) and, in the keyspace, a 24-bit access clock.
+It maps bytes to nothing (a member of a set), bytes (kept packed in the compiled form), an object,
+or a score; each entry may carry an expiry (Unix ms) and, in the keyspace, a 24-bit access clock.
 A plain key with its value is one allocation in the compiled form, which is what makes a string key
 cheaper here than in a dict: no wrapper object, no second header.
 
@@ -205,7 +205,7 @@ class Table:
         return True
 
     def clear_slice(self, limit: int) -> int:
-        """Free about `limit` entries; returns how many are left. Only for a table being thrown away."""
+        """Free about `limit` entries of a table being thrown away; returns how many are left."""
         while self._buckets and limit > 0:
             gone = self._buckets.pop()
             limit -= 1 + len(gone)
@@ -252,7 +252,7 @@ class Table:
         return -1 if rec is None else rec.clock
 
     def increment(self, key: bytes, delta: i64) -> i64:
-        """Add delta to the integer at key, 0 if it is missing; the sum is in `total`, the expiry stays.
+        """Add delta to the integer at key, 0 if missing; the sum is in `total`, the expiry stays.
 
         0: done; 4: done, key is new; nothing done: 1 not an integer, 2 overflow, 3 not plain bytes.
         The caller has seen to it that key has not expired.
@@ -314,7 +314,7 @@ class Table:
         return None
 
     def scan(self, cursor: int, out: list[Any], with_values: bool, now: int) -> int:
-        """Append the entries of one bucket not expired by now; returns the next cursor, 0 at the end."""
+        """Append the live entries of one bucket; returns the next cursor, 0 at the end."""
         if self.count == 0:
             return 0
         low = self._mask >> 1

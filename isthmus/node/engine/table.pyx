@@ -274,7 +274,9 @@ cdef class Table:
 
     # -- writing ------------------------------------------------------------------------------
 
-    cdef int insert(self, bytes key, int kind, object value, double score, long long expire) except -1:
+    cdef int insert(
+        self, bytes key, int kind, object value, double score, long long expire
+    ) except -1:
         """Add a record for a key that is not here. expire < 0: none."""
         cdef Py_ssize_t klen = PyBytes_GET_SIZE(key), vlen = 0
         cdef size_t size = sizeof(Rec) + klen
@@ -610,7 +612,9 @@ cdef class Table:
             if rec != NULL:
                 return PyBytes_FromStringAndSize(rec_key(rec), rec_klen(rec))
 
-    cpdef unsigned long long scan(self, unsigned long long cursor, list out, bint with_values, long long now):
+    cpdef unsigned long long scan(
+        self, unsigned long long cursor, list out, bint with_values, long long now
+    ):
         cdef Py_ssize_t bucket, low = self.mask >> 1
         cdef uint64_t width
         cdef Rec* rec
