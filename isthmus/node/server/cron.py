@@ -71,7 +71,9 @@ class Cron:
         self.steps += 1
         if self.steps % 10 == 0:
             self.close_idle(now_ms)
-        self.rates.sample(node.clock.mono_ns(), (node.ctx.commands, self.pump.bytes_in, self.pump.bytes_out))
+        self.rates.sample(
+            node.clock.mono_ns(), (node.ctx.commands, self.pump.bytes_in, self.pump.bytes_out)
+        )
         return busy
 
     def free(self) -> bool:

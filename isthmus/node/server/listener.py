@@ -96,7 +96,11 @@ class Door:
         if len(node.clients) >= node.config.integer("maxclients"):
             return MAX_CLIENTS
         local = address.startswith((b"127.", b"[::1]", b"[::ffff:127.", b"/"))
-        if not local and node.config.boolean("protected-mode") and not node.config.text("requirepass"):
+        if (
+            not local
+            and node.config.boolean("protected-mode")
+            and not node.config.text("requirepass")
+        ):
             return DENIED
         return b""
 

@@ -175,16 +175,23 @@ def parser() -> argparse.ArgumentParser:
     it = argparse.ArgumentParser(
         prog="isthmus node",
         description="One node: a member of a cluster, or a Redis of its own with --standalone.",
-        epilog="Any parameter of CONFIG GET may follow as --name value, as redis-server takes them. "
+        epilog="Any parameter of CONFIG GET may follow as --name value, "
+        "as redis-server takes them. "
         "Example: isthmus node --standalone --port 6379 --requirepass secret --maxclients 1000",
     )
     mode = it.add_mutually_exclusive_group(required=True)
-    mode.add_argument("--standalone", action="store_true", help="no coordinator, all slots, 16 databases")
+    mode.add_argument(
+        "--standalone", action="store_true", help="no coordinator, all slots, 16 databases"
+    )
     mode.add_argument("--coordinator", metavar="HOST:PORT", default="", help="join this cluster")
-    it.add_argument("--host", "--bind", default="127.0.0.1", help="address to listen on (%(default)s)")
+    it.add_argument(
+        "--host", "--bind", default="127.0.0.1", help="address to listen on (%(default)s)"
+    )
     it.add_argument("--port", type=int, default=6379, help="RESP port; 0: any (%(default)s)")
     it.add_argument("--link-port", type=int, default=0, help="port for proxies; 0: any free one")
-    it.add_argument("--metrics-port", type=int, default=-1, help="0: any free one; -1: none (%(default)s)")
+    it.add_argument(
+        "--metrics-port", type=int, default=-1, help="0: any free one; -1: none (%(default)s)"
+    )
     it.add_argument("--announce-host", default="", help="address told to clients, if not --host")
     it.add_argument("--unixsocket", type=Path, default=None, help="also listen on this unix socket")
     it.add_argument("--unixsocketperm", type=functools.partial(int, base=8), default=0o700)
@@ -214,8 +221,13 @@ def raise_descriptor_limit(clients_max: int) -> None:
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < wanted:
-        log("descriptors_short", level="WARN", limit=allowed, wanted=wanted,
-            why="fewer clients than maxclients can connect; raise the limit of open files")  # fmt: skip
+        log(
+            "descriptors_short",
+            level="WARN",
+            limit=allowed,
+            wanted=wanted,
+            why="fewer clients than maxclients can connect; raise the limit of open files",
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,9 @@
-"""What Prometheus sees of a node (io): its own counters, read at the moment of a scrape."""
+"""What Prometheus sees of a node (io): its own counters, read at the moment of a scrape.
+
+Nothing is counted twice: the hot path keeps the numbers that INFO shows anyway, and this module
+only reads them. A scrape runs between two turns of the loop, so the numbers of one answer belong
+together; it must stay short, hence no walk over keys, and it changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +30,11 @@ class NodeCollector(Collector):
         node, pump = self.server.node, self.server.pump
         gauges = (
             ("connected_clients", "Client connections", len(node.clients)),
-            ("resident_memory_bytes", "Resident memory of the process", self.server.process_memory()),
+            (
+                "resident_memory_bytes",
+                "Resident memory of the process",
+                self.server.process_memory(),
+            ),
             ("keys", "Keys, all databases", sum(db.size for db in node.keyspace.databases)),
             ("garbage_values", "Discarded values waiting to be freed", len(node.keyspace.garbage)),
             ("uptime_seconds", "Time since start", (node.clock.now_ms - node.started_ms) / 1000),
@@ -38,7 +47,11 @@ class NodeCollector(Collector):
             ("connections_rejected", "Connections refused", node.connections_rejected),
             ("keyspace_hits", "Look-ups that found a key", node.ctx.hits),
             ("keyspace_misses", "Look-ups that found none", node.ctx.misses),
-            ("expired_keys", "Keys removed because their time had come", node.keyspace.expired_keys),
+            (
+                "expired_keys",
+                "Keys removed because their time had come",
+                node.keyspace.expired_keys,
+            ),
             ("error_replies", "Error replies sent", node.ctx.error_replies),
             ("changes", "Changes of data", node.keyspace.log.dirty),
             ("input_bytes", "Bytes received", pump.bytes_in),
@@ -48,8 +61,12 @@ class NodeCollector(Collector):
         )  # fmt: skip
         for name, text, total in counters:
             yield CounterMetricFamily(f"isthmus_node_{name}", text, value=total)
-        calls = CounterMetricFamily("isthmus_node_command_calls", "Calls by command", labels=["command"])
-        seconds = CounterMetricFamily("isthmus_node_command_seconds", "Time by command", labels=["command"])
+        calls = CounterMetricFamily(
+            "isthmus_node_command_calls", "Calls by command", labels=["command"]
+        )
+        seconds = CounterMetricFamily(
+            "isthmus_node_command_seconds", "Time by command", labels=["command"]
+        )
         for spec in specs():
             if spec.calls:
                 name = spec.name.decode()

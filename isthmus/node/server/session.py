@@ -11,7 +11,8 @@ All state of the connection is in its ClientState; the modes and what each admit
 
 execute() checks the mode through `ClientState.gates`. A protocol error is answered and closes the
 connection; a fault of ours while a command runs is logged with its traceback, answered, and closes
-only this connection, because the rest of the data is not in doubt. Broken invariants are not caught.
+only this connection, because the rest of the data is not in doubt. Broken invariants are not
+caught.
 """
 
 from __future__ import annotations
@@ -34,8 +35,14 @@ TURN_OUTPUT_BYTES_MAX = 1 << 20
 TURN_REQUESTS_MAX = 1024
 ATTACK_LOG_EVERY_MS = 60_000
 COMMAND_FAULTS = (
-    ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
-)  # fmt: skip
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class NodeTicker(Ticker):
@@ -182,7 +189,13 @@ class Session(Peer):
     def report(self, fault: BaseException) -> None:
         """A fault of ours: say so in the log and to the client."""
         trace = "".join(traceback.format_exception(fault))
-        log("command_fault", level="ERROR", client=self.state.id, command=self.state.last_command, trace=trace)
+        log(
+            "command_fault",
+            level="ERROR",
+            client=self.state.id,
+            command=self.state.last_command,
+            trace=trace,
+        )
         self.ctx.fail(b"ERR internal error, see the log of the server")
         self.stop()
 
