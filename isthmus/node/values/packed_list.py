@@ -16,6 +16,7 @@ attribute `outgrown` is the owner's note of that; it is copied with the list and
 
 It may not: know keys, databases, effects or replies beyond writing bulk strings.
 """
+
 from __future__ import annotations
 
 from collections import deque
@@ -155,8 +156,9 @@ class PackedList:
         self._count(element, -removed)
         return removed
 
-    def write_range(self, reply: ReplyWriter, start: i64, count: i64,
-                    reverse: bool = False) -> None:
+    def write_range(
+        self, reply: ReplyWriter, start: i64, count: i64, reverse: bool = False
+    ) -> None:
         """Write `count` bulk strings from index `start` on (reverse: towards the head)."""
         for element in self.slice(start, count, reverse):
             reply.bulk(element)
@@ -198,7 +200,7 @@ class PackedList:
         """
         length = len(self._items)
         walk = islice(reversed(self._items) if rank < 0 else self._items, compared_max or None)
-        found = [i for i, item in enumerate(walk) if item == element][abs(rank) - 1:]
+        found = [i for i, item in enumerate(walk) if item == element][abs(rank) - 1 :]
         if count:
             found = found[:count]
         return [length - 1 - i for i in found] if rank < 0 else found
