@@ -1,5 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Compiled twin of digits.py (see there)."""
+"""Integers as text without Python objects in between; digits.py says which spelling is canonical.
+
+`read_int` accepts exactly what its twin accepts, and looks at no byte outside the size it is given:
+the text need not end in a zero byte. The value is built in 64 unsigned bits and compared with the
+limit before each step, so nothing overflows, not even for the smallest int64. `write_int` needs
+room for 20 bytes, writes no zero byte at the end, and may be called without the interpreter's lock.
+"""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy

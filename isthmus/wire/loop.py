@@ -1,7 +1,7 @@
 """The one trio task that owns a pump.
 
-While sockets are busy it stays inside `Pump.spin` for at most `BUDGET_US`, then lets the other tasks
-of the process run; when all is quiet it parks in trio until the epoll set becomes readable.
+While sockets are busy it stays inside `Pump.spin` for at most `BUDGET_US`, then lets the other
+tasks of the process run; when all is quiet it parks in trio until the epoll set becomes readable.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ A trio task per connection costs as much CPU as a dozen requests. So trio owns l
 the links between processes, and one task of it owns this pump: it waits until the epoll set is
 readable, then `spin`s: receive, `Peer.process`, one send per ready connection.
 
-A Peer is one socket. Its owner subclasses it: `process` pulls requests from `self.parser` and writes
-to `self.reply`, the writer all peers share; the pump sends that at once. Bytes for *another* peer
-go through `send`, which queues them until the end of the turn. Returning 1 from `process` asks
+A Peer is one socket. Its owner subclasses it: `process` pulls requests from `self.parser` and
+writes to `self.reply`, the writer all peers share; the pump sends that at once. Bytes for *another*
+peer go through `send`, which queues them until the end of the turn. Returning 1 from `process` asks
 for another turn, so one connection with a deep pipeline cannot starve the others.
 
 Limits. A client that does not read is not served: while more than `STALL_BYTES` wait for it, its
@@ -131,7 +131,7 @@ class Pump:
     # -- sockets in and out -------------------------------------------------------------------
 
     def listen(self, fd: int, factory: Callable[[int], Peer | None]) -> None:
-        """Accept on fd (owned by the caller); factory(fd) makes a Peer, or None after closing fd."""
+        """Accept on fd, the caller's; factory(fd) makes a Peer, or None after closing fd."""
         self.listeners[fd] = factory
         self._epoll.register(fd, select.EPOLLIN)
 
@@ -299,7 +299,7 @@ class Pump:
                     self._drain(peer)
 
     def _drain(self, peer: Peer) -> None:
-        """Send the backlog as far as the socket takes it; keep EPOLLOUT armed while some is left."""
+        """Send the backlog as far as the socket takes it; EPOLLOUT is armed while some is left."""
         assert peer._socket is not None
         backlog = peer._backlog
         if backlog:

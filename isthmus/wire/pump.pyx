@@ -163,7 +163,7 @@ cdef class Pump:
     # -- sockets in and out -------------------------------------------------------------------
 
     def listen(self, fd, factory):
-        """Accept on fd (owned by the caller); factory(fd) makes a Peer, or None after closing fd."""
+        """Accept on fd, the caller's; factory(fd) makes a Peer, or None after closing fd."""
         self.listeners[fd] = factory
         self.control(EPOLL_CTL_ADD, fd, EPOLLIN)
 
@@ -234,7 +234,9 @@ cdef class Pump:
             timeout = 0
         # Letting go of the interpreter's lock costs a tenth of a request; with one thread nobody
         # wants it.
-        if timeout == 0 or PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get())) == NULL:
+        if timeout == 0 or (
+            PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get())) == NULL
+        ):
             count = epoll_wait(self.epoll_fd, events, EVENTS_MAX, timeout)
         else:
             with nogil:
@@ -401,11 +403,16 @@ cdef class Pump:
         return 0
 
     cdef int drain(self, Peer peer) except -1:
-        """Send the backlog as far as the socket takes it; keep EPOLLOUT armed while some is left."""
+        """Send the backlog as far as the socket takes it; EPOLLOUT is armed while some is left."""
         cdef Py_ssize_t size = peer.backlog_end - peer.backlog_start
         cdef ssize_t sent = 0
         if size:
-            sent = c_send(<int>peer.fd, peer.backlog + peer.backlog_start, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+            sent = c_send(
+                <int>peer.fd,
+                peer.backlog + peer.backlog_start,
+                size,
+                MSG_NOSIGNAL | MSG_DONTWAIT,
+            )
             if sent < 0:
                 if errno != EAGAIN and errno != EINTR:
                     self.close(peer)

@@ -9,8 +9,8 @@ from libc.string cimport memchr
 
 SLOTS = 16384
 
-# Row k holds the CRC of a byte followed by k zero bytes, so four bytes take four look-ups that do not
-# wait for each other.
+# Row k holds the CRC of a byte followed by k zero bytes, so four bytes take four look-ups that do
+# not wait for each other.
 cdef unsigned short _table[4][256]
 
 
