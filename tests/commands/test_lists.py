@@ -142,8 +142,7 @@ def test_random_histories_are_those_of_redis(oracle: Oracle, store: Store, seed:
 def test_the_least_rank_is_refused(store: Store) -> None:
     # Redis 7.2 and later; before, its negation overflowed.
     assert store.error("LPOS", "k", "a", "RANK", -(2**63)) == (
-        "ERR value is out of range, "
-        "value must between -9223372036854775807 and 9223372036854775807"
+        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
     )
 
 
@@ -173,8 +172,14 @@ def test_the_encoding_grows_past_8_kib_and_shrinks_at_half(store: Store) -> None
 
 
 def test_an_emptied_list_is_deleted(store: Store) -> None:
-    for line in ["LPOP k", "RPOP k 5", "LREM k 0 a", "LTRIM k 1 0", "LMPOP 1 k LEFT COUNT 2",
-                 "LMOVE k other LEFT LEFT"]:
+    for line in [
+        "LPOP k",
+        "RPOP k 5",
+        "LREM k 0 a",
+        "LTRIM k 1 0",
+        "LMPOP 1 k LEFT COUNT 2",
+        "LMOVE k other LEFT LEFT",
+    ]:
         store.run("DEL k")
         store.run("RPUSH k a")
         store.run(line)
@@ -196,9 +201,18 @@ def test_rotating_a_list_of_one_keeps_its_expiry(store: Store) -> None:
 
 
 def test_effects_and_their_events(store: Store) -> None:
-    for line in ["RPUSH k a b c d e f", "LPUSHX k z", "LPOP k", "RPOP k 2", "LSET k -1 D",
-                 "LINSERT k after b x", "LREM k -1 x", "LTRIM k -3 -1", "LMOVE k to LEFT RIGHT",
-                 "LMPOP 1 k RIGHT"]:
+    for line in [
+        "RPUSH k a b c d e f",
+        "LPUSHX k z",
+        "LPOP k",
+        "RPOP k 2",
+        "LSET k -1 D",
+        "LINSERT k after b x",
+        "LREM k -1 x",
+        "LTRIM k -3 -1",
+        "LMOVE k to LEFT RIGHT",
+        "LMPOP 1 k RIGHT",
+    ]:
         store.run(line)
     seen = [(b" ".join(e.argv).decode(), e.event.decode()) for e in store.recorder.effects_seen]
     assert seen == [

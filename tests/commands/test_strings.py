@@ -16,7 +16,15 @@ def test_set_and_get(either: Store) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["SET k v NX XX", "SET k v EX", "SET k v EX 1 PX 1", "SET k v KEEPTTL EX 1", "SET k v FOO", "GETEX k EX", "GETEX k FOO"],
+    [
+        "SET k v NX XX",
+        "SET k v EX",
+        "SET k v EX 1 PX 1",
+        "SET k v KEEPTTL EX 1",
+        "SET k v FOO",
+        "GETEX k EX",
+        "GETEX k FOO",
+    ],
 )
 def test_set_syntax_errors(store: Store, line: str) -> None:
     assert store.error(*line.split()) == "ERR syntax error"
@@ -53,7 +61,9 @@ def test_keepttl_keeps(store: Store) -> None:
     assert store.run("GET k") is None
 
 
-@pytest.mark.parametrize("bad", ["1_000", " 1", "+7", "007", "", "9223372036854775808", "1.0", "0x10"])
+@pytest.mark.parametrize(
+    "bad", ["1_000", " 1", "+7", "007", "", "9223372036854775808", "1.0", "0x10"]
+)
 def test_increment_refuses_what_redis_refuses(store: Store, bad: str) -> None:
     assert store.error("INCRBY", "k", bad) == "ERR value is not an integer or out of range"
 

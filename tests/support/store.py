@@ -120,7 +120,9 @@ class Store:
         self.node.keyspace.log.flush()
         copy = Keyspace(Clock(self.clock.now_ms), Rng(2), len(self.node.keyspace.databases))
         for effect in self.recorder.effects_seen:
-            assert all(type(arg) is bytes for arg in effect.argv), f"effect {effect.argv} is not bytes"
+            assert all(type(arg) is bytes for arg in effect.argv), (
+                f"effect {effect.argv} is not bytes"
+            )
             assert re.fullmatch(rb"[A-Z]+", effect.argv[0]), effect.argv
             apply(copy, effect.db, effect.argv)
         assert contents(copy) == contents(self.node.keyspace)

@@ -43,11 +43,17 @@ LAYERS: dict[str, Layer] = {
     ENGINE: _layer(ENGINE, WIRE),
     # Values write themselves into the reply from their packed form, hence wire.
     VALUES: _layer(VALUES, ENGINE, WIRE),
-    # Numbers and slots are arithmetic, the reply writer is a type; a command sees no bytes of the wire.
+    # Numbers and slots are arithmetic, the reply writer is a type; a command sees no bytes of the
+    # wire.
     COMMANDS: _layer(
-        COMMANDS, ENGINE, VALUES,
-        "isthmus.wire.digits", "isthmus.wire.reply", "isthmus.wire.scalars", "isthmus.wire.slots",
-    ),  # fmt: skip
+        COMMANDS,
+        ENGINE,
+        VALUES,
+        "isthmus.wire.digits",
+        "isthmus.wire.reply",
+        "isthmus.wire.scalars",
+        "isthmus.wire.slots",
+    ),
     "isthmus.node": _layer(),
     SPEC: _layer(ENGINE, COMMANDS),
     **{
@@ -120,7 +126,5 @@ EDGES = frozenset(
 )
 
 # Methods of Database and Table that change what is stored, without telling the effect log.
-RAW_STORAGE = frozenset(
-    {"store", "store_keep", "drop", "set_expire", "forget_all"}
-)
+RAW_STORAGE = frozenset({"store", "store_keep", "drop", "set_expire", "forget_all"})
 RAW_STORAGE_USERS = ("isthmus/node/engine/", "isthmus/node/values/")

@@ -60,7 +60,7 @@ BAD = [
     (rules.layering, PURE, "from ..values import strings", 1),
     (rules.layering, PURE, "import msgpack", 1),
     (rules.layering, PURE, "def f():\n    import isthmus.proxy.route", 2),
-    (rules.layering, COMMANDS, "from isthmus.wire.reply import ReplyWriter", 1),
+    (rules.layering, COMMANDS, "from isthmus.wire.parser import RequestParser", 1),
     (rules.layering, "isthmus/node/engine/table.pyx", "\nfrom isthmus.node.values.a cimport B", 2),
     (rules.layering, WIRE, "from isthmus.node.engine import clock", 1),
     (rules.layering, "isthmus/node/sinks/aof.py", "from isthmus.node.persist import recover", 1),

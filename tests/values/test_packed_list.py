@@ -57,8 +57,11 @@ def remove_equal(model: list[bytes], element: bytes, count: int) -> list[bytes]:
 def step(value: Any, model: list[bytes], data: st.DataObject) -> list[bytes]:
     """One random operation on both; returns the new model."""
     draw = data.draw
-    verb = draw(st.sampled_from(
-        ["push", "push", "push", "pop", "set", "insert", "insert", "range", "equal", "trim"]))
+    verb = draw(
+        st.sampled_from(
+            ["push", "push", "push", "pop", "set", "insert", "insert", "range", "equal", "trim"]
+        )
+    )
     element = draw(ELEMENTS)
     index = draw(st.integers(0, max(len(model) - 1, 0)))
     front = draw(st.booleans())
@@ -103,9 +106,11 @@ def compare_reads(value: Any, model: list[bytes], data: st.DataObject) -> None:
     if model:
         assert value.get(start) == model[start]
         assert value.find(element, start, -1) == next(
-            (i for i in range(start, -1, -1) if model[i] == element), -1)
+            (i for i in range(start, -1, -1) if model[i] == element), -1
+        )
     assert value.find(element, start, 1) == next(
-        (i for i in range(start, length) if model[i] == element), -1)
+        (i for i in range(start, length) if model[i] == element), -1
+    )
     most = data.draw(st.sampled_from([0, 1, 3, 100]))
     rank = data.draw(st.sampled_from([1, 2, -1, -3]))
     order = list(range(length) if rank > 0 else range(length - 1, -1, -1))[: most or None]
