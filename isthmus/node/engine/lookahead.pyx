@@ -1,5 +1,12 @@
 # cython: boundscheck=False, wraparound=False
-"""Compiled twin of lookahead.py (see there)."""
+"""Lookahead with the fetching in it; lookahead.py says what for.
+
+The pointers kept between the steps are borrowed: from the first look at `keys` to the last prefetch
+nothing may run Python code or drop a reference. A pointer that is followed was read from a live
+list or table a step before; all others are only prefetched, and a prefetch cannot fault. Nothing
+is allocated and no data is changed; `prime` sets the last-key memory of the database, and only to
+what a look-up of that key would set it to.
+"""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
