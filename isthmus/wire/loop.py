@@ -1,31 +1,62 @@
 """The one trio task that owns a pump.
 
-While sockets are busy it stays inside `Pump.spin` for at most `BUDGET_US`, then lets the other
-tasks of the process run; when all is quiet it parks in trio until the epoll set becomes readable.
+Both trio and the pump wait with epoll, and going from one to the other for every batch of
+requests costs more CPU than the batch. So the pump does the waiting for both: its epoll set contains trio's,
+and it waits no longer than trio's next deadline. trio gets its turn when one of its descriptors is
+ready, when a deadline has come, when a callback from inside the pump asked for it (`Pump.wake`), and
+at least every `BUDGET_US` while sockets are busy.
+
+Waiting is kept long on purpose: in a virtual machine a short timeout means reprogramming the timer
+for every wait, which was measured as a tenth of a request.
+
+Where trio's epoll set is stored is not part of its interface. If it is not there, the pump waits
+for a millisecond at most and then parks in trio; a test says so when a new trio makes that happen.
 """
 
 from __future__ import annotations
+
+import math
 
 import trio
 
 from isthmus.wire.pump import Pump
 
 BUDGET_US = 5000
-ACCEPT_REST_SECONDS = 0.1
+WAIT_MS_MAX = 100
+PARK_AFTER_MS = 1
 
 
 async def run_pump(pump: Pump) -> None:
-    """Serve pump's sockets until `pump.stopped` is set and the task is woken, or cancelled."""
+    """Serve pump's sockets until `pump.stopped` is set, or cancelled."""
+    descriptor = scheduler_descriptor()
+    if descriptor is None:
+        await _run_parking(pump)
+        return
+    pump.watch(descriptor)
+    try:
+        while not pump.stopped:
+            pump.spin(BUDGET_US, milliseconds_to_deadline())
+            await trio.lowlevel.checkpoint()
+    finally:
+        pump.unwatch()
+
+
+def scheduler_descriptor() -> int | None:
+    """The descriptor of the running scheduler's epoll set, or None where it cannot be found."""
+    runner = getattr(trio._core._run.GLOBAL_RUN_CONTEXT, "runner", None)
+    epoll = getattr(getattr(runner, "io_manager", None), "_epoll", None)
+    return None if epoll is None else int(epoll.fileno())
+
+
+def milliseconds_to_deadline() -> int:
+    """How long the pump may wait: until the scheduler's next deadline, rounded up."""
+    seconds = trio.lowlevel.current_statistics().seconds_to_next_deadline
+    return WAIT_MS_MAX if seconds > 1 else min(max(math.ceil(seconds * 1000), 0), WAIT_MS_MAX)
+
+
+async def _run_parking(pump: Pump) -> None:
     while not pump.stopped:
-        if pump.spin(BUDGET_US):
+        if pump.spin(BUDGET_US, PARK_AFTER_MS):
             await trio.lowlevel.checkpoint()
         else:
             await trio.lowlevel.wait_readable(pump.fileno())
-
-
-async def keep_accepting(pump: Pump) -> None:
-    """Let the listeners accept again after a rest whenever descriptors had run out."""
-    while True:
-        await trio.sleep(ACCEPT_REST_SECONDS)
-        if pump.accept_paused:
-            pump.resume_accepting()

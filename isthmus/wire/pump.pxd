@@ -4,6 +4,7 @@ from isthmus.wire.reply cimport ReplyWriter
 
 cdef class Ticker:
     cpdef int tick(self) except -1
+    cpdef int ahead(self, list[Peer] peers) except -1
 
 
 cdef class Peer:
@@ -28,6 +29,7 @@ cdef class Peer:
     cdef public long long bytes_out
     cdef public long long output_bytes_max
 
+    cpdef int prepare(self) except -1
     cpdef int process(self) except -1
     cpdef int closed(self) except -1
     cpdef int overflowed(self) except -1
@@ -47,7 +49,11 @@ cdef class Pump:
     cdef public Ticker ticker
     cdef public list dirty
     cdef public list ready
+    cdef list gathered
+    cdef bint gathering
     cdef public bint stopped
+    cdef public bint woken
+    cdef int watched
     cdef public bint accept_paused
     cdef public long long cycles
     cdef public long long reads
@@ -59,14 +65,19 @@ cdef class Pump:
     cdef public long long accept_errors
 
     cpdef long long poll(self, long long timeout_ms)
-    cpdef long long spin(self, long long budget_us)
+    cpdef long long spin(self, long long budget_us, long long timeout_ms)
+    cpdef int wake(self) except -1
     cdef long long work_ready(self) except -1
     cdef int control(self, int op, int fd, unsigned int events) except -1
     cdef int later(self, Peer peer) except -1
     cdef int receive(self, Peer peer) except -1
+    cdef int gather(self, Peer peer) except -1
+    cdef int work_gathered(self) except -1
     cdef int work(self, Peer peer) except -1
     cdef int overflow(self, Peer peer) except -1
-    cdef int push(self, Peer peer) except -1
+    cdef int run(self, Peer peer) except -1
+    cdef int finish(self, Peer peer, int more) except -1
+    cdef int push(self, Peer peer, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int drain(self, Peer peer) except -1
     cdef int settle_queues(self) except -1
     cdef int accept_all(self, int fd, object factory) except -1

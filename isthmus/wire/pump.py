@@ -45,6 +45,10 @@ class Ticker:
         """Called once per turn of the loop, before the first request is run."""
         return 0
 
+    def ahead(self, peers: list[Peer]) -> i64:
+        """These peers are about to process what they prepared."""
+        return 0
+
 
 class Peer:
     """One socket and what was received and not yet sent."""
@@ -66,6 +70,14 @@ class Peer:
         self._stalled = False
         self._backlog = bytearray()
         self._socket: socket.socket | None = None
+
+    def prepare(self) -> i64:
+        """Parse what came and run nothing; 1 if process() is to be called later in this turn.
+
+        The compiled pump asks the peers of a turn in groups, so that their owner can fetch from
+        memory, for all of them at once, what they will touch. This twin never asks.
+        """
+        return 0
 
     def process(self) -> i64:
         """Run what the parser holds; 1 if there is more to do in the next turn."""
@@ -114,6 +126,8 @@ class Pump:
         self.dirty: list[Peer] = []
         self.ready: list[Peer] = []
         self.stopped = False
+        self.woken = False
+        self._watched = -1
         self.accept_paused = False
         self.cycles = 0
         self.reads = 0
@@ -205,6 +219,8 @@ class Pump:
                 factory = self.listeners.get(fd)
                 if factory is not None and not self.accept_paused:
                     self._accept_all(fd, factory)
+                elif fd == self._watched:
+                    self.woken = True
                 continue
             if mask & select.EPOLLOUT:
                 self._drain(peer)
@@ -213,16 +229,35 @@ class Pump:
         self._settle_queues()
         return len(events) + worked
 
-    def spin(self, budget_us: i64) -> i64:
-        """Poll until nothing comes for a millisecond or the budget is used up.
+    def wake(self) -> i64:
+        """Let spin() return after this turn: somebody else has work."""
+        self.woken = True
+        return 0
 
-        Returns 1 if there may be more right now, 0 if all is quiet. Going back to the scheduler
-        costs several requests' worth of CPU, so a busy loop does it only once per budget.
+    def watch(self, fd: int) -> None:
+        """Let spin() return when fd (not ours) becomes readable."""
+        self._watched = fd
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def unwatch(self) -> None:
+        """Forget the descriptor given to watch()."""
+        if self._watched >= 0:
+            self._epoll.unregister(self._watched)
+            self._watched = -1
+
+    def spin(self, budget_us: i64, timeout_ms: i64) -> i64:
+        """Poll until nothing comes for timeout_ms, the budget is used up, or wake() is called.
+
+        Returns 0 if nothing came, else 1. Going back to the scheduler costs several requests' worth
+        of CPU, so a busy loop does it only once per budget.
         """
         start = time.monotonic_ns()
         while not self.stopped:
-            if self.poll(1) == 0:
+            if self.poll(timeout_ms) == 0:
                 return 0
+            if self.woken:
+                self.woken = False
+                return 1
             if time.monotonic_ns() - start > budget_us * 1000:
                 return 1
         return 0

@@ -44,6 +44,7 @@ cdef enum:
     EVENTS_MAX = 512
     ACCEPTS_PER_TURN_MAX = 64
     OUTPUT_KEEP_BYTES = 16384
+    GATHERED_MAX = 16
     STALL_LIMIT = 1 << 20
 
 STALL_BYTES = STALL_LIMIT
@@ -52,6 +53,10 @@ STALL_BYTES = STALL_LIMIT
 cdef class Ticker:
     cpdef int tick(self) except -1:
         """Called once per turn of the loop, before the first request is run."""
+        return 0
+
+    cpdef int ahead(self, list[Peer] peers) except -1:
+        """These peers are about to process what they prepared."""
         return 0
 
 
@@ -67,6 +72,10 @@ cdef class Peer:
 
     def __dealloc__(self):
         PyMem_RawFree(self.backlog)
+
+    cpdef int prepare(self) except -1:
+        """Parse what came and run nothing; 1 if process() is to be called later in this turn."""
+        return 0
 
     cpdef int process(self) except -1:
         """Run what the parser holds; 1 if there is more to do in the next turn."""
@@ -141,6 +150,8 @@ cdef class Pump:
         self.listeners = {}
         self.dirty = []
         self.ready = []
+        self.gathered = []
+        self.watched = -1
 
     def __dealloc__(self):
         if self.epoll_fd >= 0:
@@ -248,6 +259,7 @@ cdef class Pump:
         self.cycles += 1
         self.ticker.tick()
         worked = self.work_ready() if self.ready else 0
+        self.gathering = count > 1
         for i in range(count):
             fd = events[i].data.fd
             found = self.peers.get(fd)
@@ -255,6 +267,8 @@ cdef class Pump:
                 found = self.listeners.get(fd)
                 if found is not None and not self.accept_paused:
                     self.accept_all(fd, found)
+                elif fd == self.watched:
+                    self.woken = True
                 continue
             peer = <Peer>found
             if events[i].events & EPOLLOUT:
@@ -263,23 +277,41 @@ cdef class Pump:
                 peer.hung = True
             if events[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR) and peer.open:
                 self.receive(peer)
+        self.gathering = False
+        if self.gathered:
+            self.work_gathered()
         self.settle_queues()
         return count + worked
 
-    cpdef long long spin(self, long long budget_us):
-        """Poll until nothing comes for a millisecond or the budget is used up.
+    cpdef int wake(self) except -1:
+        """Let spin() return after this turn: somebody else has work."""
+        self.woken = True
+        return 0
 
-        Returns 1 if there may be more right now, 0 if all is quiet. Going back to the scheduler
-        costs several requests' worth of CPU, so a busy loop does it only once per budget.
-        """
+    def watch(self, int fd):
+        """Let spin() return when fd (not ours) becomes readable."""
+        self.watched = fd
+        self.control(EPOLL_CTL_ADD, fd, EPOLLIN)
+
+    def unwatch(self):
+        """Forget the descriptor given to watch()."""
+        if self.watched >= 0:
+            self.control(EPOLL_CTL_DEL, self.watched, 0)
+            self.watched = -1
+
+    cpdef long long spin(self, long long budget_us, long long timeout_ms):
+        """Poll until nothing comes for timeout_ms, the budget is used up, or wake() is called."""
         cdef timespec t
         cdef long long start, now
         cdef int turns = 0
         clock_gettime(CLOCK_MONOTONIC, &t)
         start = <long long>t.tv_sec * 1000000 + t.tv_nsec // 1000
         while not self.stopped:
-            if self.poll(1) == 0:
+            if self.poll(timeout_ms) == 0:
                 return 0
+            if self.woken:
+                self.woken = False
+                return 1
             turns += 1
             if turns & 7:
                 continue
@@ -338,10 +370,48 @@ cdef class Pump:
                     return 0
             except (QueryBufferExceeded, MemoryError):
                 return self.overflow(peer)
+            if self.gathering and peer.prepare():
+                return self.gather(peer)
             self.work(peer)
         elif count == 0 or (errno != EAGAIN and errno != EINTR):
             self.close(peer)
         return 0
+
+    cdef int gather(self, Peer peer) except -1:
+        """Let peer process with the others of this turn, once all have said what they want."""
+        try:
+            peer.parser.settle()
+        except MemoryError:
+            return self.overflow(peer)
+        self.gathered.append(peer)
+        if len(self.gathered) == GATHERED_MAX:
+            self.work_gathered()
+        return 0
+
+    cdef int work_gathered(self) except -1:
+        """Run all, then send all: a client woken by its reply finds the next ones already there."""
+        cdef list gathered = self.gathered
+        cdef Peer peer
+        cdef Py_ssize_t ends[GATHERED_MAX]
+        cdef int more[GATHERED_MAX]
+        cdef Py_ssize_t start = 0
+        cdef int at = 0
+        self.gathered = []
+        self.ticker.ahead(gathered)
+        for peer in gathered:
+            more[at] = -1
+            if peer.open and not peer.closing:
+                more[at] = self.run(peer)
+            ends[at] = self.reply.size
+            at += 1
+        at = 0
+        for peer in gathered:
+            if more[at] >= 0:
+                self.push(peer, start, ends[at])
+                self.finish(peer, more[at])
+            start = ends[at]
+            at += 1
+        return self.reply.clear()
 
     cdef int overflow(self, Peer peer) except -1:
         self.input_limit_disconnections += 1
@@ -349,12 +419,20 @@ cdef class Pump:
         return self.close(peer)
 
     cdef int work(self, Peer peer) except -1:
+        cdef int more = self.run(peer)
+        self.push(peer, 0, self.reply.size)
+        self.finish(peer, more)
+        return self.reply.clear()
+
+    cdef int run(self, Peer peer) except -1:
         cdef int more = peer.process()
         try:
             peer.parser.settle()
         except MemoryError:
             self.overflow(peer)
-        self.push(peer)
+        return more
+
+    cdef int finish(self, Peer peer, int more) except -1:
         peer.left = more and not peer.closing
         if peer.closing:
             if peer.open and peer.backlog_end == peer.backlog_start:
@@ -366,28 +444,25 @@ cdef class Pump:
             self.later(peer)
         return 0
 
-    cdef int push(self, Peer peer) except -1:
-        """Send what process() wrote; what the socket does not take waits in the backlog."""
-        cdef ReplyWriter reply = self.reply
-        cdef Py_ssize_t size = reply.size
+    cdef int push(self, Peer peer, Py_ssize_t start, Py_ssize_t end) except -1:
+        """Send what process() wrote, which is reply[start:end]; what the socket does not take waits
+        in the backlog."""
+        cdef char* data = self.reply.buf + start
+        cdef Py_ssize_t size = end - start
         cdef ssize_t sent = 0
-        if size == 0:
+        if size == 0 or not peer.open:
             return 0
-        if peer.open:
-            if peer.backlog_end == peer.backlog_start:
-                sent = c_send(<int>peer.fd, reply.buf, size, MSG_NOSIGNAL | MSG_DONTWAIT)
-                if sent < 0:
-                    if errno != EAGAIN and errno != EINTR:
-                        reply.clear()
-                        self.close(peer)
-                        return 0
-                    sent = 0
-                self.writes += 1
-                self.bytes_out += sent
-                peer.bytes_out += sent
-            if sent < size:
-                peer.send_raw(reply.buf + sent, size - sent)
-        reply.clear()
+        if peer.backlog_end == peer.backlog_start:
+            sent = c_send(<int>peer.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if sent < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    return self.close(peer)
+                sent = 0
+            self.writes += 1
+            self.bytes_out += sent
+            peer.bytes_out += sent
+        if sent < size:
+            peer.send_raw(data + sent, size - sent)
         return 0
 
     cdef int settle_queues(self) except -1:

@@ -2,7 +2,7 @@
 
 A request that finds its key costs three cache misses one after the other: the slot's table, the
 bucket, the record. In a pipeline the next requests are known already, so the compiled form walks
-these three steps for a whole batch, each step for all keys before the next one: the misses of
+these steps for a whole batch, each step for all keys before the next one: the misses of
 different keys overlap. Nothing is decided here: a wrong guess (the first argument is no key) or
 data that changes before its request runs costs time, never truth.
 

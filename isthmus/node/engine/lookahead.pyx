@@ -13,7 +13,7 @@ from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject, PyObject_Hash
 
 from isthmus.node.engine.keyspace cimport Database
-from isthmus.node.engine.table cimport Rec, Table
+from isthmus.node.engine.table cimport Rec, Table, rec_is_object, rec_object
 from isthmus.wire.slots cimport slot_of
 
 BATCH = AHEAD
@@ -25,7 +25,37 @@ cdef extern from *:
     void isthmus_prefetch(const void* p) noexcept
 
 
-cdef int slots_of(Database db, PyObject** keys, int count, int* slots) noexcept:
+cdef int follow(PyObject** keys, PyObject** fields, Rec*** buckets, int count) noexcept:
+    """Two more steps for keys that hold a table: the bucket and the record of a field."""
+    cdef Rec* rec
+    cdef Rec** inner[AHEAD]
+    cdef PyObject* value
+    cdef Table table
+    cdef int at
+    for at in range(count):
+        inner[at] = NULL
+        if fields[at] == NULL or buckets[at] == NULL or buckets[at][0] == NULL:
+            continue
+        # The first of the chain is taken for the right one; if it is not, nothing is lost.
+        rec = buckets[at][0]
+        if not rec_is_object(rec):
+            continue
+        value = rec_object(rec)
+        if not isinstance(<object>value, Table):
+            continue
+        table = <Table>value
+        if table.count > 0:
+            inner[at] = &table.buckets[table.index(PyObject_Hash(<object>fields[at]))]
+            isthmus_prefetch(inner[at])
+    for at in range(count):
+        if inner[at] != NULL and inner[at][0] != NULL:
+            isthmus_prefetch(inner[at][0])
+    return 0
+
+
+cdef int slots_of(
+    Database db, PyObject** keys, PyObject** fields, int count, int* slots
+) noexcept:
     """The slots of keys, and the three steps to their records: table, bucket, record."""
     cdef list tables = db.slots
     cdef PyObject* held[AHEAD]
@@ -56,23 +86,30 @@ cdef int slots_of(Database db, PyObject** keys, int count, int* slots) noexcept:
         if buckets[at] != NULL and buckets[at][0] != NULL:
             isthmus_prefetch(buckets[at][0])
             isthmus_prefetch(<char*>buckets[at][0] + 64)
-    return 0
+    return 0 if fields == NULL else follow(keys, fields, buckets, count)
 
 
 cdef class Lookahead:
     cpdef int stage(self, Database db, list batch) except -1:
         cdef PyObject* keys[AHEAD]
+        cdef PyObject* fields[AHEAD]
         cdef list argv
+        cdef Py_ssize_t size
         cdef int at, count = <int>min(PyList_GET_SIZE(batch), AHEAD)
         for at in range(count):
             argv = <list>PyList_GET_ITEM(batch, at)
-            keys[at] = <PyObject*>PyList_GET_ITEM(argv, 1) if PyList_GET_SIZE(argv) > 1 else NULL
-        slots_of(db, keys, count, self.slots)
+            size = PyList_GET_SIZE(argv)
+            keys[at] = <PyObject*>PyList_GET_ITEM(argv, 1) if size > 1 else NULL
+            fields[at] = <PyObject*>PyList_GET_ITEM(argv, 2) if size > 2 else NULL
+            self.keys[at] = <void*>keys[at]
+        slots_of(db, keys, fields, count, self.slots)
         self.count = count
         return 0
 
     cpdef int prime(self, Database db, list argv, int place) except -1:
-        if place < self.count and PyList_GET_SIZE(argv) > 1:
+        # A slot belongs to the very object it was computed from, or it is not used.
+        if (place < self.count and PyList_GET_SIZE(argv) > 1
+                and self.keys[place] == <void*>PyList_GET_ITEM(argv, 1)):
             db.last_key = <bytes>PyList_GET_ITEM(argv, 1)
             db.last_slot = self.slots[place]
             db.last_table = <Table>db.slots[db.last_slot] if PyList_GET_SIZE(db.slots) else None
@@ -87,5 +124,5 @@ cdef class Lookahead:
             keys[count] = <PyObject*>PyList_GET_ITEM(argv, at)
             count += 1
             at += step
-        slots_of(db, keys, count, slots)
+        slots_of(db, keys, NULL, count, slots)
         return 0

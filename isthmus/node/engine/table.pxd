@@ -1,3 +1,4 @@
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from isthmus.node.engine.rng cimport Rng
@@ -18,6 +19,8 @@ cdef struct Rec:
 cdef char* rec_key(Rec* rec) noexcept
 cdef Py_ssize_t rec_klen(Rec* rec) noexcept
 cdef double rec_score(Rec* rec) noexcept
+cdef bint rec_is_object(Rec* rec) noexcept
+cdef PyObject* rec_object(Rec* rec) noexcept
 cdef void rec_set_score(Rec* rec, double score) noexcept
 
 cdef class Table:

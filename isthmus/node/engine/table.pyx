@@ -90,7 +90,11 @@ cdef inline Py_ssize_t rec_size(Rec* rec) noexcept:
     return rec_value(rec) - <char*>rec + rec.vlen
 
 
-cdef inline PyObject* rec_object(Rec* rec) noexcept:
+cdef bint rec_is_object(Rec* rec) noexcept:
+    return rec_kind(rec) == OBJECT
+
+
+cdef PyObject* rec_object(Rec* rec) noexcept:
     cdef PyObject* obj
     memcpy(&obj, rec_value(rec), sizeof(PyObject*))
     return obj
@@ -146,7 +150,6 @@ cdef class Table:
 
     def __contains__(self, bytes key):
         return self.find(key) != NULL
-
     # -- the chains ---------------------------------------------------------------------------
 
     cdef Py_ssize_t index(self, Py_ssize_t hash) noexcept:
@@ -581,7 +584,8 @@ cdef class Table:
 
     cpdef bytes random_key(self, Rng rng):
         # A cell (bucket, place in chain) is drawn until it is occupied: every record has the same
-        # chance, but that records from the eighth place on share the last one.
+        # chance, but that records from the fourth place on (2 % at most) share the last one. More
+        # cells would be more exact and cost a cache miss for each that is empty.
         cdef Rec* rec
         cdef Rec* chosen
         cdef uint64_t number
@@ -594,13 +598,13 @@ cdef class Table:
             rec = self.buckets[((number >> 32) * <uint64_t>self.nbuckets) >> 32]
             if rec == NULL:
                 continue
-            place = <int>(number >> 29) & 7
-            if place == 7:
+            place = <int>(number >> 29) & 3
+            if place == 3:
                 length = 0
                 chosen = NULL
                 while rec != NULL:
                     length += 1
-                    if length > 7 and rng.below(length - 7) == 0:
+                    if length > 3 and rng.below(length - 3) == 0:
                         chosen = rec
                     rec = rec.next
                 if chosen != NULL:
@@ -638,15 +642,7 @@ cdef class Table:
 
     def keys(self):
         """All keys, as a new list."""
-        cdef list out = []
-        cdef Py_ssize_t i
-        cdef Rec* rec
-        for i in range(self.nbuckets):
-            rec = self.buckets[i]
-            while rec != NULL:
-                out.append(PyBytes_FromStringAndSize(rec_key(rec), rec_klen(rec)))
-                rec = rec.next
-        return out
+        return [key for key, _ in self.items()]
 
     def items(self):
         """All (key, value), as a new list; the value of a bare member is True."""

@@ -125,9 +125,10 @@ class NodeServer:
                     self.metrics_address = await nursery.start(serve)
                 if self.args.coordinator:
                     self.join(nursery, address, link_address)
+                # Signals first: from the moment somebody can connect, a signal ends us in order.
+                await nursery.start(self.watch_signals)
                 nursery.start_soon(run_pump, self.pump)
                 nursery.start_soon(self.cron.run)
-                nursery.start_soon(self.watch_signals)
                 gc.freeze()
                 log(
                     "node_ready", address=address, metrics=self.metrics_address, pid=os.getpid(),
@@ -151,8 +152,11 @@ class NodeServer:
         self.link = CoordinatorLink(view, me, lambda: self.node.keyspace.databases[0].size)
         nursery.start_soon(self.link.run, self.args.coordinator)
 
-    async def watch_signals(self) -> None:
+    async def watch_signals(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
             async for number in signals:
                 log("node_stopping", signal=signal.Signals(number).name)
                 self.shutdown()

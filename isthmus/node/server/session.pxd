@@ -14,13 +14,17 @@ cdef class NodeTicker(Ticker):
     cdef public object node
     cdef public Clock clock
     cdef public EffectLog log
+    cdef Lookahead lookahead
     cpdef int tick(self) except -1
+    @cython.locals(requests=list, session=Session, peer=Peer)
+    cpdef int ahead(self, list[Peer] peers) except -1
 
 cdef class Session(Peer):
     cdef public object node
     cdef public Context ctx
     cdef public ClientState state
     cdef public RequestParser requests
+    cpdef int prepare(self) except -1
     cpdef int process(self) except -1
     cdef public Lookahead lookahead
     cdef public list batch

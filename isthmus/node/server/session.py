@@ -22,7 +22,7 @@ from typing import Any
 
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.execute import execute
-from isthmus.node.engine.lookahead import BATCH
+from isthmus.node.engine.lookahead import BATCH, Lookahead
 from isthmus.node.engine.node import Node
 from isthmus.wire.logs import log
 from isthmus.wire.parser import ProtocolError, QueryBufferExceeded, RequestParser
@@ -52,12 +52,26 @@ class NodeTicker(Ticker):
         self.node = node
         self.clock = node.clock
         self.log = node.keyspace.log
+        self.lookahead = Lookahead()
 
     def tick(self) -> i64:
         """One turn of the loop begins."""
         self.clock.refresh()
         if self.log.batch:
             self.log.flush()
+        return 0
+
+    def ahead(self, peers: list[Peer]) -> i64:
+        """Sessions with one request each: their keys are fetched together."""
+        requests: list[list[bytes]] = []
+        session: Session | None = None
+        for peer in peers:
+            if isinstance(peer, Session):
+                session = peer
+                if len(session.batch) == 1:
+                    requests.append(session.batch[0])
+        if session is not None and len(requests) > 1:
+            self.lookahead.stage(session.state.db, requests)
         return 0
 
 
@@ -79,6 +93,16 @@ class Session(Peer):
         parser.authenticated = state.authenticated
         parser.bulk_bytes_max = node.config.integer("proto-max-bulk-len")
         parser.query_buffer_bytes_max = node.config.integer("client-query-buffer-limit")
+
+    def prepare(self) -> i64:
+        """Parse the first batch; an error is for process() to tell."""
+        if self.place < len(self.batch) or self.problem is not None:
+            return 0
+        try:
+            self.fill()
+        except (ProtocolError, QueryBufferExceeded) as problem:
+            self.problem = problem
+        return 1
 
     def process(self) -> i64:
         """Run the requests that are complete; 1 if some are left for the next turn."""
@@ -113,13 +137,18 @@ class Session(Peer):
     def fill(self) -> i64:
         """Parse the next batch; an error waits until the requests before it have run."""
         requests = self.requests
-        batch: list[list[bytes]] = []
-        self.batch = batch
+        self.batch = []
         self.place = 0
         if self.problem is not None:
             raise self.problem
         # Whoever may still be refused is taken at one request at a time: AUTH changes the limits.
         room: i64 = BATCH if self.state.authenticated else 1
+        argv = requests.next()
+        if argv is None:
+            return 0
+        batch = [argv]
+        self.batch = batch
+        room -= 1
         try:
             while room > 0:
                 argv = requests.next()
@@ -128,8 +157,6 @@ class Session(Peer):
                 batch.append(argv)
                 room -= 1
         except (ProtocolError, QueryBufferExceeded) as problem:
-            if not batch:
-                raise
             self.problem = problem
         if len(batch) > 1:
             self.lookahead.stage(self.state.db, batch)
@@ -141,7 +168,7 @@ class Session(Peer):
         state = self.state
         ctx = self.ctx
         batch = self.batch
-        limit: i64 = TURN_OUTPUT_BYTES_MAX
+        limit: i64 = reply.size + TURN_OUTPUT_BYTES_MAX
         ahead = self.lookahead if len(batch) > 1 and self.place == 0 else None
         while self.place < len(batch):
             argv = batch[self.place]
@@ -178,7 +205,6 @@ class Session(Peer):
             node.attack_logged_ms = self.ctx.now_ms
             log("possible_attack", level="WARN", client=self.state.id, address=self.state.address,
                 why="POST or Host: was sent as a command, as from a web browser")  # fmt: skip
-        self.reply.clear()
         self.pump.close(self)
 
     def stop(self) -> None:

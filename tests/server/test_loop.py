@@ -1,0 +1,79 @@
+"""The task that owns a pump: it waits for the scheduler too, and gives it its turns."""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+from isthmus.wire.loop import run_pump, scheduler_descriptor
+from isthmus.wire.parser import RequestParser
+from isthmus.wire.pump import Peer, Pump, Ticker
+from isthmus.wire.reply import ReplyWriter
+
+
+class Echo(Peer):
+    """Answers every request with OK."""
+
+    def __init__(self) -> None:
+        parser = RequestParser()
+        parser.authenticated = True
+        super().__init__(parser)
+        self.requests = parser
+
+    def process(self) -> int:
+        """Answer what is complete."""
+        while self.requests.next() is not None:
+            self.reply.ok()
+        return 0
+
+
+async def test_the_scheduler_can_be_waited_for_from_the_pump() -> None:
+    """Without it everything works, but each batch of requests costs more."""
+    assert scheduler_descriptor() is not None
+
+
+async def test_sockets_timers_and_descriptors_share_the_wait() -> None:
+    pump = Pump(ReplyWriter(), Ticker())
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    pump.add(Echo(), near.detach())
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_pump, pump)
+            await trio.sleep(0.002)
+            far.sendall(b"PING\r\n")
+            await theirs.send(b"x")
+            assert await ours.recv(1) == b"x"
+            await trio.lowlevel.wait_readable(far)
+            assert far.recv(100) == b"+OK\r\n"
+            nursery.cancel_scope.cancel()
+    far.close()
+    for peer in list(pump.peers.values()):
+        pump.close(peer)
+
+
+async def test_a_callback_inside_the_pump_may_wake_a_task() -> None:
+    """The event is set while the pump would wait for a long time."""
+    pump = Pump(ReplyWriter(), Ticker())
+    asked = trio.Event()
+
+    class Waker(Echo):
+        def process(self) -> int:
+            asked.set()
+            pump.wake()
+            return super().process()
+
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    pump.add(Waker(), near.detach())
+    with far:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_pump, pump)
+            far.sendall(b"PING\r\n")
+            with trio.fail_after(1):
+                await asked.wait()
+            nursery.cancel_scope.cancel()
+    for peer in list(pump.peers.values()):
+        pump.close(peer)
