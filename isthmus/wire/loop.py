@@ -1,16 +1,16 @@
 """The one trio task that owns a pump.
 
 Both trio and the pump wait with epoll, and going from one to the other for every batch of
-requests costs more CPU than the batch. So the pump does the waiting for both: its epoll set contains trio's,
-and it waits no longer than trio's next deadline. trio gets its turn when one of its descriptors is
-ready, when a deadline has come, when a callback from inside the pump asked for it (`Pump.wake`), and
-at least every `BUDGET_US` while sockets are busy.
+requests costs more CPU than the batch. So the pump does the waiting for both: its epoll set
+contains trio's, and it waits no longer than trio's next deadline. trio gets its turn when one of
+its descriptors is ready, when a deadline has come, when a callback from inside the pump asked for
+it (`Pump.wake`), and at least every `BUDGET_US` while sockets are busy.
 
 Waiting is kept long on purpose: in a virtual machine a short timeout means reprogramming the timer
 for every wait, which was measured as a tenth of a request.
 
 Where trio's epoll set is stored is not part of its interface. If it is not there, the pump waits
-for a millisecond at most and then parks in trio; a test says so when a new trio makes that happen.
+for a millisecond at most and then parks in trio; a test says so when a new trio does that.
 """
 
 from __future__ import annotations

@@ -275,8 +275,6 @@ cdef class Table:
         PyObject_Free(rec)
         Py_XDECREF(obj)
 
-    # -- writing ------------------------------------------------------------------------------
-
     cdef int insert(
         self, bytes key, int kind, object value, double score, long long expire
     ) except -1:
@@ -472,8 +470,6 @@ cdef class Table:
             self.mask = BUCKETS_MIN - 1
         return self.count
 
-    # -- reading ------------------------------------------------------------------------------
-
     cpdef object fetch(self, bytes key, long long now):
         cdef Rec* rec = self.find(key)
         if rec == NULL:
@@ -642,7 +638,15 @@ cdef class Table:
 
     def keys(self):
         """All keys, as a new list."""
-        return [key for key, _ in self.items()]
+        cdef list out = []
+        cdef Py_ssize_t i
+        cdef Rec* rec
+        for i in range(self.nbuckets):
+            rec = self.buckets[i]
+            while rec != NULL:
+                out.append(PyBytes_FromStringAndSize(rec_key(rec), rec_klen(rec)))
+                rec = rec.next
+        return out
 
     def items(self):
         """All (key, value), as a new list; the value of a bare member is True."""
