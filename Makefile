@@ -3,7 +3,7 @@
 #
 # PYTHON=...         the interpreter to make .venv with
 # ISTHMUS_PURE=1     compile nothing, and use no extension that is already there
-# ISTHMUS_CFLAGS=... compiler flags instead of -O3 -g0
+# ISTHMUS_CFLAGS=... other compiler flags
 # ARGS=...           more arguments for `up`, `test`, `test-pure` and `bench`
 
 SUITABLE := import sys, venv; sys.exit(sys.version_info < (3, 11))
