@@ -46,7 +46,7 @@ MEMBERS_MAX: Final = 1000
 class Limits:
     """Times, in milliseconds, that govern a coordinator's judgement."""
 
-    heartbeat_ms: int = 250
+    heartbeat_ms: int = 500
     suspect_ms: int = 2000  # silence after which a member is dead
     settle_ms: int = 200  # quiet after the last registration before a cluster is formed
     forget_ms: int = 60_000  # how long a dead member that holds nothing is remembered

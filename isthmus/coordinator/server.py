@@ -23,6 +23,7 @@ from isthmus.coordinator import model
 from isthmus.coordinator.observe import CoordinatorCollector
 from isthmus.coordinator.rpc import Hub
 from isthmus.coordinator.store.base import Store, StoreError
+from isthmus.wire.beats import until_next
 from isthmus.wire.logs import log
 from isthmus.wire.metrics_http import serve_metrics
 
@@ -125,7 +126,7 @@ class Coordinator:
     async def _tick(self) -> None:
         while True:
             self.handle(model.Tick())
-            await trio.sleep(TICK_SECONDS)
+            await trio.sleep(until_next(TICK_SECONDS, self.clock() / 1e9))
 
 
 def _load(settings: Settings, store: Store, now: int) -> model.State:

@@ -24,6 +24,7 @@ from isthmus.proxy.backend import Backend, Link
 from isthmus.proxy.session import Session
 from isthmus.proxy.state import Proxy
 from isthmus.proxy.topology import BadTopology, read
+from isthmus.wire.beats import until_next
 from isthmus.wire.logs import log
 from isthmus.wire.pump import Peer, Pump
 
@@ -86,7 +87,7 @@ class ProxyServer:
         """Tick until cancelled; soon again while requests are parked."""
         router = self.proxy.router
         while True:
-            with trio.move_on_after(TICK_SECONDS):
+            with trio.move_on_after(until_next(TICK_SECONDS, time.monotonic())):
                 await self.parked.wait()
                 await trio.sleep(RETRY_SECONDS)
             self.parked = trio.Event()

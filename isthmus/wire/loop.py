@@ -3,8 +3,8 @@
 Both trio and the pump wait with epoll, and going from one to the other for every batch of
 requests costs more CPU than the batch. So the pump does the waiting for both: its epoll set
 contains trio's, and it waits no longer than trio's next deadline. trio gets its turn when one of
-its descriptors is ready, when a deadline has come, when a callback from inside the pump asked for
-it (`Pump.wake`), and at least every `BUDGET_US` while sockets are busy.
+its descriptors is ready, when a deadline has come, when something inside the pump made a task
+ready (`Bell`), and at least every `BUDGET_US` while sockets are busy.
 
 Waiting is kept long on purpose: in a virtual machine a short timeout means reprogramming the timer
 for every wait, which was measured as a tenth of a request.
@@ -22,7 +22,7 @@ import trio
 from isthmus.wire.pump import Pump
 
 BUDGET_US = 5000
-WAIT_MS_MAX = 100
+WAIT_MS_MAX = 1000
 PARK_AFTER_MS = 1
 
 
@@ -32,13 +32,40 @@ async def run_pump(pump: Pump) -> None:
     if descriptor is None:
         await _run_parking(pump)
         return
+    bell = Bell(pump)
+    quiet = 0
+    trio.lowlevel.add_instrument(bell)
     pump.watch(descriptor)
     try:
         while not pump.stopped:
-            pump.spin(BUDGET_US, milliseconds_to_deadline())
+            quiet = 0 if bell.rung else quiet + 1
+            bell.rung = False
+            pump.woken = False
+            pump.spin(BUDGET_US, milliseconds_to_deadline() if quiet > 1 else 0)
             await trio.lowlevel.checkpoint()
     finally:
         pump.unwatch()
+        trio.lowlevel.remove_instrument(bell)
+
+
+class Bell(trio.abc.Instrument):
+    """Rings when a task other than the pump's has something to do.
+
+    The pump may wait only if nobody has. Between two turns of the pump every task that was ready
+    before the first has run, but for those made ready by tasks that ran just before it; these run
+    until the turn after. So two turns in silence mean that all others are waiting.
+    """
+
+    def __init__(self, pump: Pump) -> None:
+        self.pump = pump
+        self.task = trio.lowlevel.current_task()
+        self.rung = True
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        """A task is ready to run."""
+        if task is not self.task:
+            self.rung = True
+            self.pump.wake()
 
 
 def scheduler_descriptor() -> int | None:

@@ -25,11 +25,13 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import trio
 
+from isthmus.wire.beats import until_next
 from isthmus.wire.link import Link, LinkError
 from isthmus.wire.logs import log
 
@@ -154,7 +156,7 @@ class Membership:
 
     async def _beat(self, link: Link, seconds: float, session: trio.CancelScope) -> None:
         while True:
-            await trio.sleep(seconds)
+            await trio.sleep(until_next(seconds, time.monotonic()))
             described = self._describe()
             beat = {name: described[name] for name in HEARTBEAT_FIELDS}
             try:

@@ -77,3 +77,26 @@ async def test_a_callback_inside_the_pump_may_wake_a_task() -> None:
             nursery.cancel_scope.cancel()
     for peer in list(pump.peers.values()):
         pump.close(peer)
+
+
+async def test_no_task_waits_for_the_pump_to_come_back() -> None:
+    """Tasks that become ready together with the pump's, or through each other, run at once."""
+    pump = Pump(ReplyWriter(), Ticker())
+    rounds = 20
+    turns = [trio.Event() for _ in range(rounds + 1)]
+
+    async def pass_on(place: int) -> None:
+        await turns[place].wait()
+        turns[place + 1].set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_pump, pump)
+        for place in range(rounds):
+            nursery.start_soon(pass_on, place)
+        # Nothing else has a deadline: a pump that waited would wait for a second each time.
+        started = trio.current_time()
+        await trio.sleep(0.005)
+        turns[0].set()
+        await turns[rounds].wait()
+        assert trio.current_time() - started < 0.5
+        nursery.cancel_scope.cancel()

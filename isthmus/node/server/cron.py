@@ -1,8 +1,8 @@
 """The timers of a node (io): expiry, freeing in slices, idle clients, rates.
 
-A step runs ten times a second. Expiry and freeing have a budget of time; when it runs out the next
-step comes sooner, so at most about a quarter of the loop's time goes there and no step holds a
-request up for more than the budget.
+A step runs ten times a second, or once while nothing happens. Expiry and freeing have a budget of
+time; when it runs out the next step comes sooner, so at most about a quarter of the loop's time
+goes there and no step holds a request up for more than the budget.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import trio
 from isthmus.node.engine.expiry import ExpiryCycle
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.table import set_access_clock
+from isthmus.wire.beats import until_next
 from isthmus.wire.pump import Pump
 
 STEP_SECONDS = 0.1
+QUIET_STEP_SECONDS = 1.0
 BUSY_STEP_SECONDS = 0.004
 BUDGET_NS = 1_000_000
+IDLE_CHECK_EVERY_MS = 1000
 FREE_ENTRIES_PER_SLICE = 512
 RATE_SAMPLES = 16
 
@@ -51,12 +54,26 @@ class Cron:
         self.expiry = ExpiryCycle(node.keyspace)
         self.rates = Rates()
         self.steps = 0
+        self.commands_seen = 0
+        self.idle_check_ms = 0
 
     async def run(self) -> None:
         """Step until cancelled."""
         while True:
             busy = self.step()
-            await trio.sleep(BUSY_STEP_SECONDS if busy else STEP_SECONDS)
+            if busy:
+                await trio.sleep(BUSY_STEP_SECONDS)
+            else:
+                period = QUIET_STEP_SECONDS if self.quiet() else STEP_SECONDS
+                await trio.sleep(until_next(period, self.node.clock.mono_ns() / 1e9))
+
+    def quiet(self) -> bool:
+        """True if no command has run since the last time and no key waits for its expiry."""
+        commands = self.node.ctx.commands
+        before, self.commands_seen = self.commands_seen, commands
+        return commands == before and not any(
+            db.volatile_slots for db in self.node.keyspace.databases
+        )
 
     def step(self) -> bool:
         """One round of work. True if some is left."""
@@ -69,7 +86,8 @@ class Cron:
             node.keyspace.log.flush()
         self.pump.resume_accepting()
         self.steps += 1
-        if self.steps % 10 == 0:
+        if now_ms - self.idle_check_ms >= IDLE_CHECK_EVERY_MS:
+            self.idle_check_ms = now_ms
             self.close_idle(now_ms)
         self.rates.sample(
             node.clock.mono_ns(), (node.ctx.commands, self.pump.bytes_in, self.pump.bytes_out)
