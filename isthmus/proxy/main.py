@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import gc
 import os
 import random
 import secrets
@@ -27,7 +26,7 @@ from isthmus.proxy.observe import ProxyCollector
 from isthmus.proxy.server import ProxyServer, listen
 from isthmus.proxy.state import Proxy, Settings
 from isthmus.wire.logs import log
-from isthmus.wire.loop import run_pump
+from isthmus.wire.loop import run_pump, settle_collector
 from isthmus.wire.membership import Membership
 from isthmus.wire.metrics_http import serve_metrics
 from isthmus.wire.pump import Pump, Ticker
@@ -94,7 +93,7 @@ class ProxyProcess:
         nursery.start_soon(membership.run, args.coordinator)
         nursery.start_soon(server.run_timer)
         nursery.start_soon(run_pump, self.pump)
-        gc.freeze()
+        settle_collector()
         log(
             "proxy_ready", address=self.address, metrics=self.metrics_address, pid=os.getpid(),
             compiled="yes" if isthmus.compiled() else "no",

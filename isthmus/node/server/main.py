@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import gc
 import os
 import resource
 import secrets
@@ -39,7 +38,7 @@ from isthmus.node.server.listener import Door, listen_tcp, listen_unix
 from isthmus.node.server.observe import NodeCollector
 from isthmus.node.server.session import NodeTicker
 from isthmus.wire.logs import log
-from isthmus.wire.loop import run_pump
+from isthmus.wire.loop import run_pump, settle_collector
 from isthmus.wire.metrics_http import serve_metrics
 from isthmus.wire.pump import Pump
 
@@ -129,7 +128,7 @@ class NodeServer:
                 await nursery.start(self.watch_signals)
                 nursery.start_soon(run_pump, self.pump)
                 nursery.start_soon(self.cron.run)
-                gc.freeze()
+                settle_collector()
                 log(
                     "node_ready", address=address, metrics=self.metrics_address, pid=os.getpid(),
                     mode="cluster" if self.args.coordinator else "standalone",
