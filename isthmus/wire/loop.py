@@ -32,7 +32,7 @@ def settle_collector() -> None:
     """Make the cyclic garbage collector fit a server; called once, when everything is set up.
 
     Requests make no cycles, and their objects are many and short-lived. With Python's thresholds a
-    deep pipeline sets off full collections, each of which stops the process for a tenth of a second.
+    deep pipeline sets off full collections, each of which stops the process for up to 100 ms.
     """
     gc.collect()
     gc.freeze()
