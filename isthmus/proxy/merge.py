@@ -54,8 +54,8 @@ class Gather:
             self.error = self.error or data
         elif not self.error:
             self.take(part, data)
-        # The gather knows its parts; a part that knew it for longer than it must would make a cycle,
-        # and only the cyclic collector, which stops the process, would free either.
+        # The gather knows its parts; a part that knew it for longer than it must would make a
+        # cycle, and only the cyclic collector, which stops the process, would free either.
         part.gather = None
         self.left -= 1
         if self.left == 0:
