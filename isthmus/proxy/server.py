@@ -14,7 +14,7 @@ import errno
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import trio
@@ -100,7 +100,6 @@ class ProxyServer:
     def on_park(self) -> None:
         """A request was parked: let the timer come soon."""
         self.parked.set()
-        self.pump.wake()
 
     def retry(self) -> None:
         """Send parked requests again now."""
@@ -131,15 +130,6 @@ class ProxyServer:
             log("topology", epoch=router.epoch, shards=len(router.shards))
         self.retry()
 
-    def waking(self, event: trio.Event) -> Callable[[], None]:
-        """Sets event from inside the pump, and lets the pump make room for whoever waits for it."""
-
-        def wake() -> None:
-            event.set()
-            self.pump.wake()
-
-        return wake
-
     def drop(self, backend: Backend) -> None:
         """A node is out of the topology: end its keeper and its link."""
         scope = self.keepers.pop(key_of(backend), None)
@@ -158,7 +148,7 @@ class ProxyServer:
             self.keepers[key_of(backend)] = scope
             while True:
                 lost = trio.Event()
-                backend.wake = self.waking(lost)
+                backend.wake = lost.set
                 why = await self.connect(backend)
                 if not why:
                     log(
@@ -198,7 +188,7 @@ class ProxyServer:
         proxy = self.proxy
         link = Link(backend, proxy.router, proxy.password)
         settled = trio.Event()
-        link.settled = self.waking(settled)
+        link.settled = settled.set
         self.pump.add(link, connection.detach())
         link.greet(proxy.settings.id, proxy.password, proxy.router.epoch)
         self.pump.poll(0)

@@ -200,3 +200,15 @@ def test_watching_many_keys_takes_linear_time(store: Store) -> None:
     assert store("WATCH", *keys) == b"OK"
     assert len(store.client.watched) == 50_000
     assert run(store, "MULTI", "PING", "EXEC")[-1] == [b"PONG"]
+
+
+def test_a_transaction_may_not_grow_without_limit() -> None:
+    store = Store(client_query_buffer_limit="1048576")
+    store("MULTI")
+    for _ in range(10):
+        assert store("SET", "k", "v" * 100_000) == b"QUEUED"
+    assert "exceeds client-query-buffer-limit" in store.error("SET", "k", "v" * 100_000)
+    assert store.client.queue == []
+    assert store.error("EXEC").startswith("EXECABORT")
+    assert store("GET", "k") is None
+    assert store("MULTI") == b"OK" and store.client.queued_bytes == 0

@@ -95,7 +95,7 @@ def config_resetstat(ctx: Context, argv: list[bytes]) -> None:
     for spec in specs():
         for one in (spec, spec.alone):
             if one is not None:
-                one.calls = one.usec = one.nanos = one.rejected = one.failed = 0
+                one.calls = one.nanos = one.rejected = one.failed = 0
     ctx.reply.ok()
 
 

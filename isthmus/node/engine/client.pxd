@@ -32,4 +32,4 @@ cdef class ClientState:
     cdef public long long commands
     cdef public long long bytes_in
     cdef public long long bytes_out
-    cdef public long long watch_epoch
+    cdef public long long queued_bytes

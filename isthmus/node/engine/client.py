@@ -53,7 +53,7 @@ class ClientState:
         self.commands = 0
         self.bytes_in = 0
         self.bytes_out = 0
-        self.watch_epoch = 0
+        self.queued_bytes = 0
 
     def regate(self) -> None:
         """Recompute `gates` from the fields."""
@@ -75,6 +75,7 @@ class ClientState:
         self.in_multi = False
         self.multi_failed = False
         self.queue = []
+        self.queued_bytes = 0
         self.unwatch()
         self.regate()
 

@@ -19,12 +19,12 @@ from isthmus.node.engine.errors import (
 )
 from isthmus.node.engine.registry import COMMANDS
 from isthmus.node.engine.spec import (
-    READONLY,
-    WRITE,
     CommandSpec,
 )
 
 UNKNOWN_ARGS_BYTES_MAX = 128
+# What a queued argument costs beside its bytes, about.
+REQUEST_BYTES = 48
 # Every HTTP request brings one of these: somebody makes a browser talk to us. As in Redis, the
 # connection is dropped without a reply, before a body can be taken for commands.
 HTTP_WORDS = (b"post", b"host:")
@@ -164,6 +164,11 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
         if spec.no_multi:
             refuse(ctx, session, spec, b"ERR Command not allowed inside a transaction")
             return False
+        session.queued_bytes += sum(map(len, argv)) + REQUEST_BYTES * len(argv)
+        if session.queued_bytes > ctx.config.integer("client-query-buffer-limit"):
+            session.queue = []
+            refuse(ctx, session, spec, b"ERR transaction exceeds client-query-buffer-limit")
+            return False
         session.queue.append((spec, argv))
         ctx.reply.simple(b"QUEUED")
         return False
@@ -192,8 +197,3 @@ def redirection(
     if not mine[slot]:
         return bytes(view.redirect_error(slot))
     return None if view.state_ok else CLUSTERDOWN
-
-
-def is_write(spec: CommandSpec) -> bool:
-    """True if the command may change data."""
-    return bool(spec.flags & WRITE) and not spec.flags & READONLY

@@ -11,7 +11,6 @@ cdef class CommandSpec:
     cdef public long long key_step
     cdef public bint movable_keys
     cdef public long long calls
-    cdef public long long usec
     cdef public long long nanos
     cdef public long long rejected
     cdef public long long failed

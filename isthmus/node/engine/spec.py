@@ -162,7 +162,6 @@ class CommandSpec:
         # What a container does when it is called without a sub-command (COMMAND only).
         self.alone: CommandSpec | None = None
         self.calls = 0
-        self.usec = 0
         self.nanos = 0
         self.rejected = 0
         self.failed = 0

@@ -18,7 +18,6 @@ caught.
 from __future__ import annotations
 
 import traceback
-from typing import Any
 
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.execute import execute
@@ -230,8 +229,3 @@ class Session(Peer):
         self.node.forget_client(self.state)
         self.state.peer = None
         return 0
-
-
-def session_of(state: ClientState) -> Any:
-    """The Session of a client, or None if it is gone."""
-    return state.peer
