@@ -23,3 +23,10 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.S
     """A real redis-server, as an oracle; skips where there is none."""
     with servers.redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis8(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """A real redis-server 8.0, the oracle of what 7.2 and 7.4 added; skips where there is none."""
+    with servers.redis8(tmp_path_factory.mktemp("redis8"), ["--enable-debug-command", "yes"]) as it:
+        yield it

@@ -6,6 +6,7 @@ error. Nothing here sleeps: readiness is a line of output that is read, not a pa
 
 from __future__ import annotations
 
+import os
 import select
 import shutil
 import socket
@@ -62,16 +63,46 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.communicate()
 
 
+def redis8_command() -> list[str] | None:
+    """How to start the redis-server 8.0 that tools/fetch_redis8.sh unpacked; None if it did not."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    folder = Path(os.environ.get("ISTHMUS_REDIS8") or Path(cache) / "isthmus" / "redis8")
+    program = folder / "usr" / "bin" / "redis-server"
+    # Its C library is newer than the machine's, so the loader beside that has to start it.
+    loaders = sorted(folder.glob("usr/lib/*-linux-gnu*/ld-linux*.so.*"))
+    if not program.exists() or not loaders:
+        return None
+    libraries = str(loaders[0].parent)
+    # It knows by its name whether it is the server or a checker.
+    return [str(loaders[0]), "--library-path", libraries, "--argv0", "redis-server", str(program)]
+
+
 @contextmanager
 def redis_server(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Server]:
     """A real redis-server that saves nothing, for the length of the block."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is not installed: apt-get install redis-server")
+    with _started([program], folder, arguments) as server:
+        yield server
+
+
+@contextmanager
+def redis8(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Server]:
+    """A real redis-server 8.0, which knows what 7.2 and 7.4 added; saves nothing."""
+    command = redis8_command()
+    if command is None:
+        pytest.skip("redis-server 8.0 is not there: tools/fetch_redis8.sh")
+    with _started(command, folder, arguments) as server:
+        yield server
+
+
+@contextmanager
+def _started(command: list[str], folder: Path, arguments: Sequence[str]) -> Iterator[Server]:
     port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = subprocess.Popen(
-        [program, *options, "--dir", str(folder), "--daemonize", "no", *arguments],
+        [*command, *options, "--dir", str(folder), "--daemonize", "no", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
