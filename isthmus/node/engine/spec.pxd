@@ -1,3 +1,5 @@
+from isthmus.node.engine.histogram cimport Histogram
+
 cdef class CommandSpec:
     cdef public bytes name
     cdef public object handler
@@ -12,6 +14,7 @@ cdef class CommandSpec:
     cdef public bint movable_keys
     cdef public long long calls
     cdef public long long nanos
+    cdef public Histogram histogram
     cdef public long long rejected
     cdef public long long failed
     cdef public object group

@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from isthmus.node.engine.histogram import Histogram
+
 WRITE = 1 << 0
 READONLY = 1 << 1
 DENYOOM = 1 << 2
@@ -163,6 +165,7 @@ class CommandSpec:
         self.alone: CommandSpec | None = None
         self.calls = 0
         self.nanos = 0
+        self.histogram = Histogram()
         self.rejected = 0
         self.failed = 0
         # True if (first, last, step) does not tell where all keys are: ask key_positions.
