@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 import redis
 
-from isthmus.node.values.patterns import glob_match
+from isthmus.node.engine.patterns import glob_match
 from tests.support.servers import Server
 
 ALPHABET = (b"a", b"b", b"]", b"-", b"^", b"\\", b"[", b"\xff")

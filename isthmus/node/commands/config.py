@@ -13,9 +13,9 @@ from isthmus.node.engine.config import ConfigError, find
 from isthmus.node.engine.config_table import ALIASES, PARAMETERS
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
+from isthmus.node.engine.patterns import glob_match
 from isthmus.node.engine.registry import ARRAY, MAP, OK, command, container, specs
 from isthmus.node.engine.spec import ADMIN, LOADING, NOSCRIPT, STALE
-from isthmus.node.values.patterns import glob_match
 
 COMMON = ADMIN | NOSCRIPT | LOADING | STALE
 NAMES: dict[bytes, str] = {

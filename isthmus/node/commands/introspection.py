@@ -15,6 +15,7 @@ from isthmus.node.commands.syntax_tree import Argument, arguments_of
 from isthmus.node.engine.args import syntax
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
+from isthmus.node.engine.patterns import glob_match
 from isthmus.node.engine.registry import (
     ARRAY,
     COMMANDS,
@@ -40,7 +41,6 @@ from isthmus.node.engine.spec import (
     CommandSpec,
     KeySpec,
 )
-from isthmus.node.values.patterns import glob_match
 from isthmus.wire.scalars import parse_int
 
 COMMON = LOADING | STALE | SENTINEL

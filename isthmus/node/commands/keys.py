@@ -20,6 +20,7 @@ from isthmus.node.engine.errors import (
     RedisError,
 )
 from isthmus.node.engine.keyspace import Database
+from isthmus.node.engine.patterns import glob_match
 from isthmus.node.engine.registry import (
     ARRAY,
     BULK,
@@ -40,7 +41,6 @@ from isthmus.node.engine.spec import (
     WRITE,
 )
 from isthmus.node.values.keys import copy, delete, move, rename
-from isthmus.node.values.patterns import glob_match
 from isthmus.wire.scalars import i64, parse_int
 
 INT_DIGITS_MAX = 20

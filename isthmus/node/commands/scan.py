@@ -16,9 +16,9 @@ from isthmus.node.commands.keys import type_name
 from isthmus.node.commands.scan_options import parse_cursor
 from isthmus.node.engine.args import integer, syntax
 from isthmus.node.engine.context import Context
+from isthmus.node.engine.patterns import glob_match
 from isthmus.node.engine.registry import ARRAY, command
 from isthmus.node.engine.spec import READONLY, TOUCHES_ARBITRARY_KEYS
-from isthmus.node.values.patterns import glob_match
 from isthmus.wire.scalars import INT64_MAX, i64
 from isthmus.wire.slots import SLOTS
 

@@ -12,8 +12,8 @@ from typing import Any
 from isthmus.node.engine.args import integer, syntax
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
+from isthmus.node.engine.patterns import glob_match
 from isthmus.node.engine.table import Table
-from isthmus.node.values.patterns import glob_match
 
 INVALID_CURSOR = b"ERR invalid cursor"
 NOVALUES_ELSEWHERE = b"ERR NOVALUES option can only be used in HSCAN"

@@ -20,6 +20,7 @@ from isthmus.node.engine.errors import (
     OUT_OF_RANGE,
     RedisError,
 )
+from isthmus.node.engine.patterns import glob_match
 from isthmus.node.engine.registry import ARRAY, BULK, DOUBLE, INTEGER, NULL, command
 from isthmus.node.engine.spec import DENYOOM, FAST, READONLY, WRITE
 from isthmus.node.values.draws import (
@@ -29,7 +30,6 @@ from isthmus.node.values.draws import (
     TOO_MANY_REPEATS,
     distinct_keys,
 )
-from isthmus.node.values.patterns import glob_match
 from isthmus.node.values.score_index import read_score
 from isthmus.node.values.zsets import (
     GT,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from isthmus.node.values import patterns
-from isthmus.node.values.patterns import glob_match
+from isthmus.node.engine import patterns
+from isthmus.node.engine.patterns import glob_match
 
 MATCHES = [
     ("", ""), ("*", "a"), ("**", "abc"), ("a*", "a"), ("*a", "a"), ("*a*", "xay"),
