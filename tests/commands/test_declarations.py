@@ -28,7 +28,7 @@ DECLARED = {spec.name.decode(): spec for spec in specs()}
 
 # Groups of which no command has been written yet, and the work they belong to.
 LATER_GROUPS = {
-    "bitmap": "bitmaps", "geo": "geo indexes", "hyperloglog": "hyperloglogs", "stream": "streams",
+    "geo": "geo indexes", "hyperloglog": "hyperloglogs", "stream": "streams",
     "pubsub": "publish and subscribe", "scripting": "scripts and functions",
 }  # fmt: skip
 
@@ -43,10 +43,8 @@ LATER = {
     "replication": "psync replconf replicaof slaveof sync role failover wait waitaof",
     "access lists": "acl acl|cat acl|deluser acl|dryrun acl|genpass acl|getuser acl|help acl|list "
     "acl|load acl|log acl|save acl|setuser acl|users acl|whoami",
-    "observation": "monitor slowlog slowlog|get slowlog|help slowlog|len slowlog|reset latency "
-    "latency|doctor latency|graph latency|help latency|histogram latency|history latency|latest "
-    "latency|reset memory memory|doctor memory|help memory|malloc-stats memory|purge memory|stats "
-    "memory|usage debug",
+    "observation": "monitor memory memory|doctor memory|help memory|malloc-stats memory|purge "
+    "memory|stats memory|usage debug",
     "modules, which we do not load": "module module|help module|list module|load module|loadex "
     "module|unload",
     "the coordinator's decisions, never a client's": "cluster|addslots cluster|addslotsrange "

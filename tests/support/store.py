@@ -87,6 +87,7 @@ class Store:
         client = client or self.client
         ctx = self.node.ctx
         ctx.reply.protocol = client.protocol
+        ctx.mark_ns = ctx.clock.mono_ns()
         execute(ctx, client, [encode(arg) for arg in args])
         ctx.reply.protocol = 2
         self.node.keyspace.log.flush()

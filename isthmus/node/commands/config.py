@@ -96,6 +96,7 @@ def config_resetstat(ctx: Context, argv: list[bytes]) -> None:
         for one in (spec, spec.alone):
             if one is not None:
                 one.calls = one.nanos = one.rejected = one.failed = 0
+                one.histogram.reset()
     ctx.reply.ok()
 
 

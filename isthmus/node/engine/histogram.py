@@ -1,8 +1,8 @@
 """Histogram: how long the calls of one command took, in log-linear cells.
 
-A duration in nanoseconds falls into a cell 1/128 of its power of two wide, so a figure read back is
-at most 0.8 % above the true one. Noting a call is one addition; the cells (30 kB) are allocated when
-the first call comes, because most commands never run. What took longer than `NANOS_MAX` (68 s)
+A duration in nanoseconds falls into a cell 1/128 of its power of two wide, so a figure read back
+is at most 0.8 % above the true one. Noting a call is one addition; the cells (30 kB) are allocated
+when the first call comes, because most commands never run. What took longer than `NANOS_MAX` (68 s)
 counts as that long.
 
     value < 128                        its own cell
