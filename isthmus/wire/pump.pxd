@@ -23,6 +23,9 @@ cdef class Peer:
     cdef bint hung
     cdef bint left
     cdef bint stalled
+    # reply[range_start:range_end] is its, from this turn, and not sent yet.
+    cdef bint ranged
+    cdef Py_ssize_t range_start, range_end
     cdef char* backlog
     cdef Py_ssize_t backlog_start, backlog_end, backlog_capacity
     cdef public long long bytes_in
@@ -66,6 +69,7 @@ cdef class Pump:
 
     cpdef long long poll(self, long long timeout_ms)
     cpdef long long spin(self, long long budget_us, long long timeout_ms)
+    cpdef int resume(self, Peer peer) except -1
     cpdef int wake(self) except -1
     cdef long long work_ready(self) except -1
     cdef int control(self, int op, int fd, unsigned int events) except -1

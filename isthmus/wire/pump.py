@@ -229,6 +229,13 @@ class Pump:
         self._settle_queues()
         return len(events) + worked
 
+    def resume(self, peer: Peer) -> i64:
+        """Let peer process in the next turn what it left waiting."""
+        if peer.open and not peer.closing and not peer._stalled and not peer._again:
+            peer._again = True
+            self.ready.append(peer)
+        return 0
+
     def wake(self) -> i64:
         """Let spin() return after this turn: somebody else has work."""
         self.woken = True

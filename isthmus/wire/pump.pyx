@@ -98,6 +98,12 @@ cdef class Peer:
         cdef char* grown
         if not self.open or count == 0:
             return 0
+        if self.ranged:
+            # What it was answered in this turn, and is not sent yet, comes first.
+            self.ranged = False
+            self.send_raw(
+                self.pump.reply.buf + self.range_start, self.range_end - self.range_start
+            )
         if self.backlog_end + count > self.backlog_capacity:
             if self.backlog_start:
                 memmove(self.backlog, self.backlog + self.backlog_start, size)
@@ -283,6 +289,13 @@ cdef class Pump:
         self.settle_queues()
         return count + worked
 
+    cpdef int resume(self, Peer peer) except -1:
+        """Let peer process in the next turn what it left waiting."""
+        if peer.open and not peer.closing and not peer.stalled:
+            peer.left = True
+            self.later(peer)
+        return 0
+
     cpdef int wake(self) except -1:
         """Let spin() return after this turn: somebody else has work."""
         self.woken = True
@@ -392,24 +405,25 @@ cdef class Pump:
         """Run all, then send all: a client woken by its reply finds the next ones already there."""
         cdef list gathered = self.gathered
         cdef Peer peer
-        cdef Py_ssize_t ends[GATHERED_MAX]
         cdef int more[GATHERED_MAX]
-        cdef Py_ssize_t start = 0
         cdef int at = 0
         self.gathered = []
         self.ticker.ahead(gathered)
         for peer in gathered:
             more[at] = -1
             if peer.open and not peer.closing:
+                peer.range_start = self.reply.size
                 more[at] = self.run(peer)
-            ends[at] = self.reply.size
+                peer.range_end = self.reply.size
+                peer.ranged = True
             at += 1
         at = 0
         for peer in gathered:
             if more[at] >= 0:
-                self.push(peer, start, ends[at])
+                if peer.ranged:
+                    peer.ranged = False
+                    self.push(peer, peer.range_start, peer.range_end)
                 self.finish(peer, more[at])
-            start = ends[at]
             at += 1
         return self.reply.clear()
 

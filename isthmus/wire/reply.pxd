@@ -35,4 +35,5 @@ cdef class ReplyWriter:
     cpdef Py_ssize_t mark(self) except -1
     cpdef int truncate(self, Py_ssize_t mark) except -1
     cpdef bytes take(self)
+    cpdef bytes take_from(self, Py_ssize_t mark)
     cpdef int clear(self) except -1

@@ -144,6 +144,12 @@ class ReplyWriter:
         self.clear()
         return data
 
+    def take_from(self, mark: i64) -> bytes:
+        """Return what was written since `mark`, and forget it."""
+        data = bytes(self._buffer[mark:])
+        self.truncate(mark)
+        return data
+
     def clear(self) -> None:
         """Forget everything; a buffer that had grown above 1 MiB goes back to the system."""
         self._buffer.clear()  # a cleared bytearray keeps no storage, of whatever size

@@ -281,6 +281,15 @@ cdef class ReplyWriter:
         self.clear()
         return data
 
+    cpdef bytes take_from(self, Py_ssize_t mark):
+        """Return what was written since `mark`, and forget it."""
+        cdef bytes data
+        if mark < 0 or mark > self.size:
+            raise ValueError("mark outside the buffer")
+        data = PyBytes_FromStringAndSize(self.buf + mark, self.size - mark)
+        self.size = mark
+        return data
+
     cpdef int clear(self) except -1:
         """Forget everything; a buffer that had grown above 1 MiB goes back to the system."""
         self.size = 0

@@ -63,11 +63,15 @@ def exec_(ctx: Context, argv: list[bytes]) -> None:
         ctx.reply.null_array()
         return
     ctx.reply.array(len(queue))
-    for spec, queued in queue:
-        ctx.run(ctx, spec, queued)
-        # SELECT and HELLO inside the transaction act on what follows.
-        ctx.db = session.db
-        ctx.reply.protocol = session.protocol
+    ctx.deny_blocking = True
+    try:
+        for spec, queued in queue:
+            ctx.run(ctx, spec, queued)
+            # SELECT and HELLO inside the transaction act on what follows.
+            ctx.db = session.db
+            ctx.reply.protocol = session.protocol
+    finally:
+        ctx.deny_blocking = False
 
 
 @command("WATCH key [key ...]", since="2.2.0", group="transactions", categories="TRANSACTION",

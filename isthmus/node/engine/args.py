@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from isthmus.node.engine.errors import NOT_FLOAT, NOT_INTEGER, SYNTAX, RedisError
-from isthmus.wire.scalars import parse_float, parse_int
+import math
+from typing import TYPE_CHECKING
+
+from isthmus.node.engine.errors import (
+    NOT_FLOAT,
+    NOT_INTEGER,
+    SYNTAX,
+    TIMEOUT_NEGATIVE,
+    TIMEOUT_NOT_FLOAT,
+    TIMEOUT_NOT_INTEGER,
+    TIMEOUT_OUT_OF_RANGE,
+    RedisError,
+)
+from isthmus.wire.scalars import INT64_MAX, parse_float, parse_int
+
+if TYPE_CHECKING:
+    from isthmus.node.engine.context import Context
 
 
 def integer(text: bytes, error: bytes = NOT_INTEGER) -> int:
@@ -28,6 +43,33 @@ def bounded(text: bytes, low: int, high: int, error: bytes) -> int:
     if not low <= value <= high:
         raise RedisError(error)
     return value
+
+
+def deadline(text: bytes, ctx: Context) -> int:
+    """When a wait given in seconds (a double; 0: for ever) is over: Unix ms, 0 for never."""
+    try:
+        seconds = parse_float(text)
+    except ValueError:
+        raise RedisError(TIMEOUT_NOT_FLOAT) from None
+    return _deadline(seconds * 1000, ctx)
+
+
+def deadline_ms(text: bytes, ctx: Context) -> int:
+    """As deadline(), for a wait given in whole milliseconds."""
+    return _deadline(integer(text, TIMEOUT_NOT_INTEGER), ctx)
+
+
+def _deadline(wait_ms: float, ctx: Context) -> int:
+    if wait_ms > INT64_MAX:
+        raise RedisError(TIMEOUT_OUT_OF_RANGE)
+    if wait_ms < 0:
+        raise RedisError(TIMEOUT_NEGATIVE)
+    if wait_ms == 0:
+        return 0
+    until = ctx.now_ms + math.ceil(wait_ms)
+    if until > INT64_MAX:
+        raise RedisError(TIMEOUT_OUT_OF_RANGE)
+    return until
 
 
 def syntax() -> RedisError:

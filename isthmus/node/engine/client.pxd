@@ -18,6 +18,14 @@ cdef class ClientState:
     cdef public bint closing
     cdef public bint close_now
     cdef public list queue
+    cdef public object blocked
+    cdef public object postponed
+    cdef public bint restricted
+    cdef public bint tracking
+    cdef public bint subscriber
+    cdef public bint shared
+    cdef public object held
+    cdef public bytearray outbox
     cdef public dict watched
     cdef public bytes last_command
     cdef public bytes lib_name

@@ -15,6 +15,10 @@ GATE_AUTH = 1
 GATE_MULTI = 2
 GATE_REPLY = 4
 GATE_CLOSING = 8
+GATE_ACL = 16
+GATE_TRACK = 32
+GATE_PUBSUB = 64
+GATE_NO_TOUCH = 128
 
 
 class ClientState:
@@ -38,6 +42,20 @@ class ClientState:
         self.closing = False
         self.close_now = False
         self.queue: list[Any] = []
+        # What it waits for (engine/blocking.py), and the request it will then run from the start.
+        self.blocked: Any = None
+        self.postponed: list[bytes] | None = None
+        # Its user may not do everything; keys it reads are remembered; it is in RESP2's subscriber
+        # mode. Whoever owns these modes sets the flag and calls regate().
+        self.restricted = False
+        self.tracking = False
+        self.subscriber = False
+        # The link of a proxy, whose requests are many clients': nobody may make it wait for a key.
+        self.shared = False
+        # While others are served behind this client's command: what it is sent goes here.
+        self.held: list[bytes] | None = None
+        # What it is sent where there is no socket (tests).
+        self.outbox = bytearray()
         # (database, key) -> its version when WATCH came.
         self.watched: dict[tuple[Database, bytes], int] = {}
         self.last_command = b"NULL"
@@ -62,6 +80,10 @@ class ClientState:
             | (GATE_MULTI if self.in_multi else 0)
             | (GATE_REPLY if self.reply_off or self.reply_skip else 0)
             | (GATE_CLOSING if self.closing else 0)
+            | (GATE_ACL if self.restricted else 0)
+            | (GATE_TRACK if self.tracking else 0)
+            | (GATE_PUBSUB if self.subscriber else 0)
+            | (GATE_NO_TOUCH if self.no_touch else 0)
         )
 
     def unwatch(self) -> None:

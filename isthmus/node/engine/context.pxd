@@ -3,6 +3,7 @@ cimport cython
 from isthmus.node.engine.client cimport ClientState
 from isthmus.node.engine.clock cimport Clock
 from isthmus.node.engine.config cimport Config
+from isthmus.node.engine.effect_log cimport EffectLog
 from isthmus.node.engine.keyspace cimport Database, Keyspace
 from isthmus.node.engine.lookahead cimport Lookahead
 from isthmus.node.engine.rng cimport Rng
@@ -31,6 +32,13 @@ cdef class Context:
     cdef public dict error_counts
     cdef public long long error_replies
     cdef public long long commands
+    cdef public EffectLog log
+    cdef public bint deny_blocking
+    cdef public list own_pushes
+    cdef public long long wake_ms
+    cdef public long long slow_ns
+    cpdef void miss(self, bytes key)
+    cpdef void settle(self)
     cpdef object read(self, bytes key, object kind)
     cpdef object write(self, bytes key, object kind)
     cpdef object string(self, bytes key)

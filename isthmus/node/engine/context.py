@@ -11,6 +11,7 @@ from typing import Any
 
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.config import Config
+from isthmus.node.engine.effect_log import NOTE_MISS, EffectLog
 from isthmus.node.engine.errors import WRONGTYPE, RedisError
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.lookahead import Lookahead
@@ -20,7 +21,16 @@ from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64
 
 ERROR_CODES_MAX = 128
+# Bits of Context.gates.
 GATE_CLUSTER = 1
+GATE_MONITOR = 2
+GATE_MEMORY = 4
+GATE_PAUSE = 8
+GATE_BUSY = 16
+# What a command that waited in vain replies (in RESP2).
+NULL_ARRAY_REPLY = b"*-1\r\n"
+NULL_REPLY = b"$-1\r\n"
+NEVER_NS = (1 << 63) - 1
 
 
 class Context:
@@ -32,6 +42,7 @@ class Context:
         self.keyspace = keyspace
         self.reply = reply
         self.clock = keyspace.clock
+        self.log: EffectLog = keyspace.log
         self.rng = keyspace.rng
         self.db = keyspace.databases[0]
         self.session: ClientState = None  # type: ignore[assignment]
@@ -50,6 +61,14 @@ class Context:
         self.error_counts: dict[bytes, int] = {}
         self.error_replies = 0
         self.commands = 0
+        # True while nobody may be made to wait: inside EXEC and scripts.
+        self.deny_blocking = False
+        # When the first waiting client's time is up (Unix ms).
+        self.wake_ms = NEVER_NS
+        # What the client being served is sent behind its reply.
+        self.own_pushes: list[bytes] = []
+        # Calls that take longer are told to node.observe_slow.
+        self.slow_ns = NEVER_NS
 
     def fail(self, text: bytes) -> None:
         """Write an error reply and count it by its code."""
@@ -60,11 +79,37 @@ class Context:
         if code in self.error_counts or len(self.error_counts) < ERROR_CODES_MAX:
             self.error_counts[code] = self.error_counts.get(code, 0) + 1
 
+    def block(
+        self, kind: bytes, keys: list[bytes], argv: list[bytes], deadline_ms: int,
+        timeout_reply: bytes = NULL_ARRAY_REPLY, nokey: bool = False,
+    ) -> bool:  # fmt: skip
+        """Let the client wait for one of keys to hold a `kind`; see engine/blocking.py.
+
+        False where waiting is not allowed: the caller then replies at once that there is nothing.
+        """
+        if self.deny_blocking or self.session.shared:
+            return False
+        self.node.blocking.block(kind, keys, argv, deadline_ms, timeout_reply, nokey)
+        return True
+
+    def settle(self) -> None:
+        """Hand effects to their sinks, and send the session what it was sent behind its reply."""
+        self.log.flush()
+        if self.own_pushes:
+            pushes, self.own_pushes = self.own_pushes, []
+            self.node.deliver(self.session, b"".join(pushes))
+
+    def miss(self, key: bytes) -> None:
+        """A command that reads found no key."""
+        self.misses += 1
+        if self.log.noting & NOTE_MISS:
+            self.log.note(self.db.index, key, b"keymiss", b"m")
+
     def read(self, key: bytes, kind: Any) -> Any:
         """The value object at key if it is a `kind`, or None; raises WRONGTYPE."""
         value = self.db.lookup(key)
         if value is None:
-            self.misses += 1
+            self.miss(key)
             return None
         self.hits += 1
         if type(value) is not kind:
@@ -82,7 +127,7 @@ class Context:
         """The string at key (bytes or bytearray), or None; raises WRONGTYPE."""
         value = self.db.lookup(key)
         if value is None:
-            self.misses += 1
+            self.miss(key)
             return None
         self.hits += 1
         if type(value) is not bytes and type(value) is not bytearray:
@@ -102,9 +147,9 @@ class Context:
             self.hits += 1
             return True
         if found == 0:
-            self.misses += 1
             if table is not None:
                 self.db.missing(table, key)
+            self.miss(key)
             return False
         self.hits += 1
         raise RedisError(WRONGTYPE)

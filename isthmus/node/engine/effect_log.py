@@ -6,7 +6,11 @@ the encoded log is what AOF, replicas, slot moves and geo links carry.
 
 `dirty` counts changes always; effects themselves are built only while `recording`, that is while a
 sink listens, so a node without persistence or replicas does not pay for them. Sinks get the batch
-at the end of a tick (`flush`), never in the middle of a command.
+after the command (`flush`), never in the middle of it. An effect whose command has an empty name is
+an event without a change; it is made only while a sink asked for such by `noting`.
+
+`interest` says who else must hear of each changed key (keyspace.py), and `pending` that something
+waits for the end of the command.
 """
 
 from __future__ import annotations
@@ -18,6 +22,10 @@ from isthmus.wire.scalars import i64
 LOCAL = 0
 REPLAY = 1
 REMOTE = 2
+# What `noting` may ask for: events that are no changes at all, of new keys, of missing keys.
+NOTE_EVENTS = 1
+NOTE_NEW = 2
+NOTE_MISS = 4
 
 
 class Effect(NamedTuple):
@@ -31,7 +39,7 @@ class Effect(NamedTuple):
 
 
 class Sink(Protocol):
-    """Whatever reacts to changes; called once per tick with the effects in order."""
+    """Whatever reacts to changes; called after each command that had effects, in order."""
 
     def effects(self, batch: list[Effect]) -> None: ...
 
@@ -39,7 +47,9 @@ class Sink(Protocol):
 class EffectLog:
     """Counts and collects effects; `origin` tells where the ones being applied come from."""
 
-    __slots__ = ("recording", "dirty", "offset", "origin", "batch", "sinks")
+    __slots__ = (
+        "recording", "dirty", "offset", "origin", "batch", "sinks", "interest", "noting", "pending",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.recording = False
@@ -48,11 +58,20 @@ class EffectLog:
         self.origin = LOCAL
         self.batch: list[Effect] = []
         self.sinks: list[Sink] = []
+        self.interest = 0
+        self.noting = 0
+        self.pending = False
 
     def append(self, db: i64, argv: list[bytes], event: bytes, event_class: bytes) -> None:
         """Add one effect; only called while recording."""
         self.offset += 1
+        self.pending = True
         self.batch.append(Effect(db, argv, event, event_class, self.origin))
+
+    def note(self, db: i64, key: bytes, event: bytes, event_class: bytes) -> None:
+        """Add an event that is no change of data."""
+        self.pending = True
+        self.batch.append(Effect(db, [b"", key], event, event_class, self.origin))
 
     def attach(self, sink: Sink) -> None:
         """Let sink see every effect from now on."""
@@ -65,7 +84,7 @@ class EffectLog:
         self.recording = bool(self.sinks)
 
     def flush(self) -> None:
-        """Hand the tick's effects to every sink."""
+        """Hand the effects so far to every sink."""
         if self.batch:
             batch, self.batch = self.batch, []
             for sink in self.sinks:

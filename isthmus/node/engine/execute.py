@@ -1,24 +1,45 @@
 """execute: from a request to its reply; the gates every command passes.
 
 The order of the checks is Redis' own, because clients see it: unknown command, arity,
-authentication, cluster redirection, transaction queueing, then the command itself. An error inside
-an open transaction marks it, so that EXEC refuses. Whatever a command wrote before it raised
-RedisError is taken back, so a request has exactly one reply.
+authentication, permissions, cluster redirection, memory, subscriber mode, a script that takes long,
+a pause, transaction queueing, then the command itself. An error inside an open transaction marks
+it, so that EXEC refuses. Whatever a command wrote before it raised RedisError is taken back, so a
+request has exactly one reply.
+
+What is rare costs nothing while it is not used: modes of the client and of the process are two
+integers of bits (`gates`), and all that a command left to be done behind its reply (effects for
+sinks, clients whose keys are ready, messages to the client itself) shows in `log.pending`.
 """
 
 from __future__ import annotations
 
-from isthmus.node.engine.client import ClientState
-from isthmus.node.engine.context import Context
+from isthmus.node.engine.client import (
+    GATE_ACL,
+    GATE_PUBSUB,
+    GATE_TRACK,
+    ClientState,
+)
+from isthmus.node.engine.context import (
+    GATE_BUSY,
+    GATE_CLUSTER,
+    GATE_MEMORY,
+    GATE_MONITOR,
+    GATE_PAUSE,
+    Context,
+)
 from isthmus.node.engine.errors import (
     CLUSTERDOWN,
     CROSSSLOT,
     NOAUTH,
+    OOM,
     RedisError,
     wrong_arity,
 )
 from isthmus.node.engine.registry import COMMANDS
 from isthmus.node.engine.spec import (
+    ALLOW_BUSY,
+    DENYOOM,
+    READONLY,
     CommandSpec,
 )
 
@@ -54,6 +75,25 @@ def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
             mute(ctx, session, mark)
     else:
         call(ctx, spec, argv)
+    if ctx.log.pending:
+        finish(ctx, session)
+
+
+def finish(ctx: Context, session: ClientState) -> None:
+    """Do what the command left to be done behind its reply."""
+    ctx.log.pending = False
+    ctx.log.flush()
+    if ctx.own_pushes:
+        ctx.reply.raw(b"".join(ctx.own_pushes))
+        ctx.own_pushes = []
+    if ctx.keyspace.ready:
+        # Served next, others may send something to this client, whose reply is not out yet.
+        session.held = []
+        ctx.node.blocking.serve()
+        held = session.held
+        session.held = None
+        if held:
+            ctx.reply.raw(b"".join(held))
 
 
 def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
@@ -62,6 +102,8 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
     ctx.spec = spec
     spec.calls += 1
     ctx.commands += 1
+    if ctx.gates & GATE_MONITOR:
+        ctx.node.monitors.feed(ctx, spec, argv)
     try:
         spec.handler(ctx, argv)
     except RedisError as error:
@@ -72,9 +114,15 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
         # A fault of ours; half a reply would spoil the error that follows.
         ctx.reply.truncate(mark)
         raise
+    if ctx.session.gates & GATE_TRACK and spec.flags & READONLY:
+        ctx.node.tracking.remember(ctx, spec, argv)
     now = ctx.clock.mono_ns()
-    spec.nanos += now - ctx.mark_ns
+    nanos = now - ctx.mark_ns
+    spec.nanos += nanos
+    spec.histogram.note(nanos)
     ctx.mark_ns = now
+    if nanos > ctx.slow_ns:
+        ctx.node.observe_slow(spec, argv, nanos)
 
 
 def resolve(ctx: Context, session: ClientState, argv: list[bytes]) -> CommandSpec | None:
@@ -155,15 +203,28 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
     if not session.authenticated and not spec.no_auth:
         refuse(ctx, session, spec, NOAUTH)
         return False
-    if ctx.gates and (spec.one_key or spec.key_specs):
+    if session.in_multi and spec.no_multi:
+        refuse(ctx, session, spec, b"ERR Command not allowed inside a transaction")
+        return False
+    if session.gates & GATE_ACL:
+        text = ctx.node.acl.refusal(ctx, session, spec, argv)
+        if text is not None:
+            refuse(ctx, session, spec, text)
+            return False
+    if ctx.gates & GATE_CLUSTER and (spec.one_key or spec.key_specs):
         text = redirection(ctx, session, spec, argv)
         if text is not None:
             refuse(ctx, session, spec, text)
             return False
-    if session.in_multi and not spec.not_queued:
-        if spec.no_multi:
-            refuse(ctx, session, spec, b"ERR Command not allowed inside a transaction")
+    if session.gates & GATE_PUBSUB or ctx.gates & ~GATE_CLUSTER:
+        text = obstacle(ctx, session, spec)
+        if text is not None:
+            if text:
+                refuse(ctx, session, spec, text)
+            else:
+                ctx.node.blocking.postpone(session, argv)
             return False
+    if session.in_multi and not spec.not_queued:
         session.queued_bytes += sum(map(len, argv)) + REQUEST_BYTES * len(argv)
         if session.queued_bytes > ctx.config.integer("client-query-buffer-limit"):
             session.queue = []
@@ -173,6 +234,28 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
         ctx.reply.simple(b"QUEUED")
         return False
     return True
+
+
+def obstacle(ctx: Context, session: ClientState, spec: CommandSpec) -> bytes | None:
+    """The error for what keeps the process or the client from running the command now; None if
+    nothing does, an empty text if it must wait."""
+    if ctx.gates & GATE_MEMORY and not ctx.node.memory.make_room(ctx, session):
+        # A transaction is refused as a whole at EXEC, when one of its commands may not run.
+        if spec.flags & DENYOOM or (
+            spec.name == b"exec" and any(queued.flags & DENYOOM for queued, _ in session.queue)
+        ):
+            return OOM
+    if session.gates & GATE_PUBSUB:
+        text: bytes | None = ctx.node.pubsub.refusal(session, spec)
+        if text is not None:
+            return text
+    if ctx.gates & GATE_BUSY and not spec.flags & ALLOW_BUSY:
+        text = ctx.node.scripts.refusal(session, spec)
+        if text is not None:
+            return text
+    if ctx.gates & GATE_PAUSE and ctx.node.blocking.paused(spec):
+        return b""
+    return None
 
 
 def redirection(

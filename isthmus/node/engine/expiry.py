@@ -1,12 +1,15 @@
-"""Active expiry: finding keys whose time has come though nobody asks for them.
+"""Active expiry: finding keys and hash fields whose time has come though nobody asks for them.
 
 Each database knows which slots hold keys with an expiry, and each table the soonest of them, so a
-cycle touches only tables that have something due. Work stops at a deadline; what is left is found
-by the next cycle. Look-ups expire lazily besides (keyspace.py), so this bounds memory, not truth.
+cycle touches only tables that have something due; the hashes with volatile fields are listed apart
+(field_expiry.py). Work stops at a deadline; what is left is found by the next cycle. Look-ups
+expire lazily besides (keyspace.py), so this bounds memory, not truth. Fields go first and may take
+half of the time, so that neither keys nor fields wait for ever behind the other.
 """
 
 from __future__ import annotations
 
+from isthmus.node.engine.field_expiry import FieldExpiries
 from isthmus.node.engine.keyspace import Database, Keyspace
 from isthmus.node.engine.table import Table
 from isthmus.wire.scalars import i64
@@ -15,26 +18,36 @@ BUCKETS_PER_SLICE = 64
 
 
 class ExpiryCycle:
-    """Removes due keys of a keyspace within a budget of time."""
+    """Removes due keys and fields of a keyspace within a budget of time."""
 
     def __init__(self, keyspace: Keyspace) -> None:
         self.keyspace = keyspace
         self.time_cap_reached = 0
         self.nanos = 0
+        # The shard of field expiries that the next cycle begins with.
+        self.first_shard = 0
 
     def step(self, budget_ns: i64) -> bool:
-        """Remove due keys for about budget_ns. True if the time ran out before the work did."""
+        """Remove what is due for about budget_ns. True if the time ran out before the work did."""
+        if not self.keyspace.active_expiry:
+            return False
         started: i64 = self.keyspace.clock.mono_ns()
         unfinished = False
         for db in self.keyspace.databases:
+            if db.field_expiries.count and self.sweep_fields(db, started + budget_ns // 2):
+                unfinished = True
+                break
+        for db in self.keyspace.databases:
             if db.volatile_slots and self.sweep(db, started + budget_ns):
                 unfinished = True
-                self.time_cap_reached += 1
                 break
+        if unfinished:
+            self.time_cap_reached += 1
         self.nanos += self.keyspace.clock.mono_ns() - started
         return unfinished
 
     def sweep(self, db: Database, deadline: i64) -> bool:
+        """Remove due keys. True if the deadline came first."""
         now: i64 = db.clock.now_ms
         for slot in list(db.volatile_slots):
             table: Table | None = db.slots[slot] if db.slots else None
@@ -47,3 +60,43 @@ class ExpiryCycle:
                 if db.clock.mono_ns() > deadline:
                     return True
         return False
+
+    def sweep_fields(self, db: Database, deadline: i64) -> bool:
+        """Remove due fields of hashes. True if the deadline came first."""
+        now: i64 = db.clock.now_ms
+        listed: FieldExpiries = db.field_expiries
+        shards = listed.shards
+        count: i64 = len(shards)
+        at: i64 = 0
+        while at < count:
+            # The next cycle begins with another shard, so that none waits for ever behind a big one.
+            self.first_shard = (self.first_shard + 1) % count
+            shard: Table = shards[self.first_shard]
+            at += 1
+            while shard.volatile_count and shard.expire_hint <= now:
+                late = False
+                for key in shard.expired_keys(now, BUCKETS_PER_SLICE):
+                    if late:
+                        # The walk has passed it: noted again, it is due in the next one.
+                        listed.set_due(key, now)
+                    else:
+                        late = self.sweep_hash(db, key, now, deadline)
+                if late or db.clock.mono_ns() > deadline:
+                    return True
+        return False
+
+    def sweep_hash(self, db: Database, key: bytes, now: i64, deadline: i64) -> bool:
+        """Remove due fields of the hash at key. True if the deadline came first."""
+        if not db.exists(key):
+            # Its own time had come, and it is off the list with that.
+            return False
+        slot: Table | None = db.table_of(key)
+        assert slot is not None
+        value: Table = slot.get(key)
+        late = False
+        while value.volatile_count and value.expire_hint <= now and not late:
+            db.expire_fields(key, value, value.expired_keys(now, BUCKETS_PER_SLICE))
+            late = db.clock.mono_ns() > deadline
+        if value.volatile_count:
+            db.field_expiries.set_due(key, value.expire_hint)
+        return late

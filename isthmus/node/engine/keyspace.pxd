@@ -2,6 +2,7 @@ cimport cython
 
 from isthmus.node.engine.clock cimport Clock
 from isthmus.node.engine.effect_log cimport EffectLog
+from isthmus.node.engine.field_expiry cimport FieldExpiries
 from isthmus.node.engine.rng cimport Rng
 from isthmus.node.engine.table cimport Table
 from isthmus.wire.slots cimport key_slot
@@ -14,7 +15,9 @@ cdef class Database:
     cdef public Clock clock
     cdef public EffectLog log
     cdef public dict watched
+    cdef public dict waiting
     cdef public set volatile_slots
+    cdef public FieldExpiries field_expiries
     cdef bytes last_key
     cdef Table last_table
     cdef long long last_slot
@@ -25,6 +28,8 @@ cdef class Database:
     cdef object missing(self, Table table, bytes key)
     cpdef bint exists(self, bytes key)
     cpdef bint store(self, bytes key, object value, long long expire=?)
+    @cython.locals(entries=Table)
+    cdef void list_fields(self, bytes key, object value)
     cpdef bint store_keep(self, bytes key, object value)
     @cython.locals(status="int")
     cpdef int increment(self, bytes key, long long delta) except -1
@@ -32,6 +37,12 @@ cdef class Database:
     cpdef bint set_expire(self, bytes key, long long expire)
     cpdef long long expiry(self, bytes key)
     cpdef bint changed(self, bytes key)
+    cpdef void touch(self, bytes key)
+    cpdef void ready(self, bytes key)
+    cpdef void note(self, bytes key, bytes event, bytes event_class)
+    cpdef void note_new(self, bytes key)
+    @cython.locals(gone=list)
+    cpdef void expire_fields(self, bytes key, Table value, list[bytes] fields)
     cpdef void record(self, list[bytes] argv, bytes event, bytes event_class)
 
 cdef class Keyspace:
@@ -41,4 +52,8 @@ cdef class Keyspace:
     cdef public Rng rng
     cdef public list garbage
     cdef public long long expired_keys
+    cdef public long long expired_fields
+    cdef public bint active_expiry
     cdef public long long garbage_keys
+    cdef public dict ready
+    cdef public object tracker

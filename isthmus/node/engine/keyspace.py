@@ -19,13 +19,18 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.node.engine.clock import Clock
-from isthmus.node.engine.effect_log import EffectLog
+from isthmus.node.engine.effect_log import NOTE_EVENTS, NOTE_NEW, EffectLog
+from isthmus.node.engine.field_expiry import FieldExpiries
 from isthmus.node.engine.rng import Rng
 from isthmus.node.engine.table import Table
 from isthmus.wire.scalars import i64
 from isthmus.wire.slots import SLOTS, key_slot
 
 NO_EXPIRY = -1
+# Who must hear of a changed key: transactions, waiting clients, client-side caches.
+WATCHED = 1
+WAITED = 2
+TRACKED = 4
 BIG_VALUE_ENTRIES = 64
 
 
@@ -40,7 +45,10 @@ class Database:
         self.clock = keyspace.clock
         self.log = keyspace.log
         self.watched: dict[bytes, list[int]] = {}
+        # key -> the clients that wait for it, first come first (engine/blocking.py).
+        self.waiting: dict[bytes, dict[Any, None]] = {}
         self.volatile_slots: set[int] = set()
+        self.field_expiries = FieldExpiries()
         self.last_key: bytes | None = None
         self.last_table: Table | None = None
         self.last_slot = 0
@@ -111,15 +119,34 @@ class Database:
         table = self.table_for(key)
         if expire >= 0:
             self.volatile_slots.add(self.last_slot)
+        if type(value) is not bytes:
+            self.list_fields(key, value)
+        elif self.field_expiries.count:
+            self.field_expiries.forget(key)
         if table.put(key, value, expire):
             self.size += 1
+            if self.log.noting:
+                self.note_new(key)
             return True
         return False
 
+    def list_fields(self, key: bytes, value: Any) -> None:
+        """Bring the list of hashes with volatile fields up to date for a value put at key."""
+        if self.field_expiries.count:
+            self.field_expiries.forget(key)
+        if isinstance(value, Table):
+            entries: Table = value
+            if entries.volatile_count:
+                self.field_expiries.note(key, entries.expire_hint)
+
     def store_keep(self, key: bytes, value: Any) -> bool:
         """Set key's value, leave its expiry. True if the key is new."""
+        if self.field_expiries.count:
+            self.field_expiries.forget(key)
         if self.table_for(key).put_keep(key, value):
             self.size += 1
+            if self.log.noting:
+                self.note_new(key)
             return True
         return False
 
@@ -132,6 +159,8 @@ class Database:
         self.total = table.total
         if status == 4:
             self.size += 1
+            if self.log.noting:
+                self.note_new(key)
         return status
 
     def drop(self, key: bytes) -> bool:
@@ -144,6 +173,8 @@ class Database:
             return False
         self.size -= 1
         if type(value) is not bytes:
+            if self.field_expiries.count:
+                self.field_expiries.forget(key)
             self.keyspace.discard(value)
         return True
 
@@ -163,9 +194,7 @@ class Database:
 
     def forget_all(self) -> None:
         """Remove every key at once; the memory is freed in slices."""
-        for key, entry in self.watched.items():
-            if self.exists(key):
-                entry[0] += 1
+        self.alert(self)
         self.keyspace.garbage.extend(
             table for table in self.slots if table is not None and table.count
         )
@@ -173,6 +202,7 @@ class Database:
         self.slots = []
         self.size = 0
         self.volatile_slots = set()
+        self.field_expiries = FieldExpiries()
         self.forget_place()
 
     # -- the door -----------------------------------------------------------------------------
@@ -180,21 +210,65 @@ class Database:
     def changed(self, key: bytes) -> bool:
         """Count a change of key and bump its version. True if the effect must be recorded."""
         self.log.dirty += 1
-        if self.watched:
-            entry = self.watched.get(key)
-            if entry is not None:
-                entry[0] += 1
+        if self.log.interest:
+            self.touch(key)
         return self.log.recording
+
+    def touch(self, key: bytes) -> None:
+        """Tell whoever asked to hear of changes of key."""
+        entry = self.watched.get(key)
+        if entry is not None:
+            entry[0] += 1
+        if key in self.waiting:
+            self.ready(key)
+        if self.log.interest & TRACKED:
+            self.keyspace.tracker.changed(self, key)
+
+    def ready(self, key: bytes) -> None:
+        """Clients that wait for key are served after this command."""
+        self.keyspace.ready[self, key] = None
+        self.log.pending = True
+
+    def alert(self, other: Database) -> None:
+        """Every key of this database, or of `other`, is about to go or to be another's."""
+        for key, entry in self.watched.items():
+            if self.exists(key) or other.exists(key):
+                entry[0] += 1
+        for key in self.waiting:
+            self.ready(key)
 
     def record(self, argv: list[bytes], event: bytes, event_class: bytes) -> None:
         """Hand the canonical command of a change over to the effect log."""
         self.log.append(self.index, argv, event, event_class)
+
+    def note(self, key: bytes, event: bytes, event_class: bytes) -> None:
+        """An event of key that is no change of data, or a second one of the same change."""
+        if self.log.noting & NOTE_EVENTS:
+            self.log.note(self.index, key, event, event_class)
+
+    def note_new(self, key: bytes) -> None:
+        if self.log.noting & NOTE_NEW:
+            self.log.note(self.index, key, b"new", b"n")
 
     def expire(self, key: bytes) -> None:
         """Delete a key whose time has come."""
         self.keyspace.expired_keys += 1
         if self.drop(key) and self.changed(key):
             self.record([b"DEL", key], b"expired", b"x")
+
+    def expire_fields(self, key: bytes, value: Table, fields: list[bytes]) -> None:
+        """Delete fields of the hash at key whose time has come, and the hash with the last."""
+        gone = [field for field in fields if value.discard(field)]
+        if not gone:
+            return
+        self.keyspace.expired_fields += len(gone)
+        if self.changed(key):
+            self.record([b"HDEL", key, *gone], b"hexpired", b"h")
+        if value.count == 0:
+            if self.drop(key) and self.changed(key):
+                self.record([b"DEL", key], b"del", b"g")
+        elif value.volatile_count == 0:
+            self.field_expiries.forget(key)
 
     # -- WATCH --------------------------------------------------------------------------------
 
@@ -203,6 +277,7 @@ class Database:
         self.exists(key)
         entry = self.watched.setdefault(key, [0, 0])
         entry[1] += 1
+        self.log.interest |= WATCHED
         return entry[0]
 
     def unwatch(self, key: bytes) -> None:
@@ -211,6 +286,8 @@ class Database:
         entry[1] -= 1
         if entry[1] == 0:
             del self.watched[key]
+            if not any(db.watched for db in self.keyspace.databases):
+                self.log.interest &= ~WATCHED
 
     def version(self, key: bytes) -> int:
         """The version of a watched key, after expiring it if its time has come."""
@@ -228,6 +305,12 @@ class Keyspace:
         self.garbage: list[Any] = []
         self.garbage_keys = 0
         self.expired_keys = 0
+        self.expired_fields = 0
+        self.active_expiry = True
+        # (database, key) for which clients wait and which has changed, in order.
+        self.ready: dict[tuple[Database, bytes], None] = {}
+        # Hears of every changed key while log.interest has TRACKED (engine/tracking.py).
+        self.tracker: Any = None
         self.databases = [Database(self, index) for index in range(databases)]
 
     def discard(self, value: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from isthmus.node.engine.blocking import Blocking
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.config import Config
@@ -15,6 +16,7 @@ from isthmus.node.engine.context import GATE_CLUSTER, Context
 from isthmus.node.engine.execute import call
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.lookahead import Lookahead
+from isthmus.node.engine.observer import Observer
 from isthmus.node.engine.registry import COMMANDS
 from isthmus.node.engine.rng import Rng
 from isthmus.node.engine.spec import CommandSpec
@@ -32,6 +34,12 @@ class Node:
         self.keyspace = Keyspace(clock, rng, config.integer("databases"))
         self.ctx = Context(self, self.keyspace, ReplyWriter())
         self.ctx.run = call
+        self.blocking = Blocking(self.ctx)
+        self.observer = Observer(self.ctx)
+        self.slowlog = self.observer.slowlog
+        self.latency = self.observer.latency
+        # A spare writer, to spell what is sent to other clients than the one being served.
+        self.encoder = ReplyWriter()
         self.lookahead = Lookahead()
         self.ctx.lookahead = self.lookahead
         self.commands: dict[bytes, CommandSpec] = COMMANDS
@@ -64,4 +72,26 @@ class Node:
     def forget_client(self, client: ClientState) -> None:
         """The connection is gone: release what it held."""
         client.unwatch()
+        self.blocking.forget(client)
         self.clients.pop(client.id, None)
+
+    def push(self, client: ClientState, data: bytes) -> None:
+        """Send a client what it did not ask for now: behind its reply if it is being served."""
+        if client is self.ctx.session:
+            self.ctx.own_pushes.append(data)
+            self.ctx.log.pending = True
+        elif client.held is not None:
+            client.held.append(data)
+        else:
+            self.deliver(client, data)
+
+    def deliver(self, client: ClientState, data: bytes) -> None:
+        """Send bytes to a client behind all it was sent before."""
+        if client.peer is None:
+            client.outbox += data
+        else:
+            client.peer.send(data)
+
+    def observe_slow(self, spec: CommandSpec, argv: list[bytes], nanos: int) -> None:
+        """A call took longer than ctx.slow_ns."""
+        self.observer.slow_call(spec, argv, nanos)

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 from isthmus.node.engine.spec import FLAG_BITS, CommandSpec, parse_key_specs
 
 Handler = Callable[[Any, list[bytes]], None]
 
+# Commands and sub-commands have ids below this.
+COMMAND_IDS_MAX = 512
+
 COMMANDS: dict[bytes, CommandSpec] = {}
 _TOP: dict[str, CommandSpec] = {}
+_ids = count()
 _BITS = {value: name for name, value in FLAG_BITS.items()}
 
 # Shapes of replies, for documents and for the check of recorded replies.
@@ -83,7 +88,12 @@ def add(
     if within and not sub:
         assert parent is not None
         parent.alone = spec
-    elif sub:
+        spec.id = parent.id
+        return spec
+    spec.id = next(_ids)
+    if spec.id >= COMMAND_IDS_MAX:
+        raise ValueError("more commands than COMMAND_IDS_MAX")
+    if sub:
         assert parent is not None
         if sub.encode() in parent.subcommands:
             raise ValueError(f"command {name} is declared twice")
@@ -111,6 +121,25 @@ def arity_of(syntax: str) -> int:
     required = re.sub(r"<[^<>]*>", "x", required)
     count = len(required.split())
     return -count if "[" in syntax else count
+
+
+def original(name: bytes) -> CommandSpec | None:
+    """The command that was declared under the lower-case name, whatever it is called by now."""
+    return _TOP.get(name.decode("latin-1"))
+
+
+def rename(old: bytes, new: bytes) -> None:
+    """Let clients call a command `new`; an empty name takes it away from them.
+
+    Raises KeyError for an unknown command, ValueError if the new name is taken.
+    """
+    spec = COMMANDS[old.lower()]
+    if new and new.lower() in COMMANDS:
+        raise ValueError("that name is taken")
+    for name in (old.lower(), old.upper()):
+        del COMMANDS[name]
+    if new:
+        COMMANDS[new.lower()] = COMMANDS[new.upper()] = spec
 
 
 def specs() -> Iterator[CommandSpec]:

@@ -2,6 +2,7 @@ from isthmus.node.engine.histogram cimport Histogram
 
 cdef class CommandSpec:
     cdef public bytes name
+    cdef public long long id
     cdef public object handler
     cdef public long long arity
     cdef public long long flags

@@ -144,6 +144,8 @@ class CommandSpec:
         get_keys: Callable[[list[bytes]], list[int]] | None,
     ) -> None:  # fmt: skip
         self.name = name.encode()
+        # Small and dense, given by the registry: an index into tables of permissions.
+        self.id = 0
         self.handler: Any = handler
         self.syntax = syntax
         self.arity = arity

@@ -10,6 +10,8 @@ Modes:
     new       (start)           a hello that is accepted    a hello, nothing else
     serving   the node's hello  an error, the end           request frames
 
+A paused server (CLIENT PAUSE) pauses the whole link: what it carries waits in order.
+
 A fault of ours while a command runs is logged, answered to that request, and the link goes on: it
 carries other clients' requests. A frame that breaks the format closes the link.
 
@@ -70,6 +72,7 @@ class LinkSession(Peer):
         self.ctx = node.ctx
         self.state = state
         state.peer = self
+        state.shared = True
         self.proxy_id = ""
         self.left = 0
         self.sequence = 0
@@ -79,6 +82,8 @@ class LinkSession(Peer):
     def process(self) -> i64:
         """Run the frames that are complete; 1 if some requests are left for the next turn."""
         ctx = self.ctx
+        if self.state.blocked is not None:
+            return 0
         self.state.active_ms = ctx.clock.now_ms
         ctx.mark_ns = ctx.clock.mono_ns()
         try:
@@ -108,6 +113,9 @@ class LinkSession(Peer):
                 frames.open_requests(self.requests)
             if self.left:
                 self.answer()
+            if self.state.blocked is not None:
+                self.requests.settle()
+                return 0
             if self.left == 0 and self.requests.pending:
                 raise FrameError("more bytes than requests in a frame")
             if self.left or self.reply.size > TURN_OUTPUT_BYTES_MAX:
@@ -125,7 +133,11 @@ class LinkSession(Peer):
         state.protocol = self.protocol
         output.begin(reply, room)
         while output.count < room:
-            argv = requests.next()
+            argv = state.postponed
+            if argv is None:
+                argv = requests.next()
+            else:
+                state.postponed = None
             if argv is None:
                 raise FrameError("fewer requests in a frame than it announced")
             reply.protocol = self.protocol
@@ -133,10 +145,15 @@ class LinkSession(Peer):
                 self.run_split(argv)
             else:
                 self.run_one(argv)
+            if state.blocked is not None:
+                break
             output.note()
             if reply.size - start > TURN_OUTPUT_BYTES_MAX:
                 break
         self.left -= output.count
+        if output.count == 0:
+            reply.truncate(start)
+            return 0
         output.finish(self.protocol, self.epoch(), self.sequence)
         return 0
 

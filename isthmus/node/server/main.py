@@ -32,7 +32,7 @@ from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.config import Config, parse_arguments
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
-from isthmus.node.server.cron import Cron
+from isthmus.node.server.cron import Alarm, Cron
 from isthmus.node.server.facts import process_facts
 from isthmus.node.server.listener import Door, listen_tcp, listen_unix
 from isthmus.node.server.observe import NodeCollector
@@ -60,6 +60,9 @@ class NodeServer:
         self.listeners: list[socket.socket] = []
         self.unix_path: Path | None = None
         self.stopping = trio.Event()
+        self.alarm = Alarm(self.node)
+        self.node.blocking.alarm = self.alarm.set
+        self.node.blocking.resume = self.resume
         self.link: CoordinatorLink | None = None
         self.metrics_address = ""
 
@@ -70,6 +73,11 @@ class NodeServer:
         client.close()
         if client.peer is not None:
             self.pump.close(client.peer)
+
+    def resume(self, client: ClientState) -> None:
+        """Go on with the requests of a client that waited."""
+        if client.peer is not None:
+            self.pump.resume(client.peer)
 
     def shutdown(self) -> None:
         """Stop the process in an orderly way."""
@@ -128,6 +136,7 @@ class NodeServer:
                 await nursery.start(self.watch_signals)
                 nursery.start_soon(run_pump, self.pump)
                 nursery.start_soon(self.cron.run)
+                nursery.start_soon(self.alarm.run)
                 settle_collector()
                 log(
                     "node_ready", address=address, metrics=self.metrics_address, pid=os.getpid(),

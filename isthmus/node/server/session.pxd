@@ -12,9 +12,11 @@ from isthmus.wire.reply cimport ReplyWriter
 
 cdef class NodeTicker(Ticker):
     cdef public object node
+    cdef public Context ctx
     cdef public Clock clock
     cdef public EffectLog log
     cdef Lookahead lookahead
+    @cython.locals(ctx=Context, now_ms="long long")
     cpdef int tick(self) except -1
     @cython.locals(requests=list, session=Session, peer=Peer)
     cpdef int ahead(self, list[Peer] peers) except -1

@@ -7,6 +7,8 @@ All state of the connection is in its ClientState; the modes and what each admit
     normal        (start)                                           everything
     multi         MULTI                         EXEC DISCARD RESET  queues all but NOT_QUEUED
     silent        CLIENT REPLY OFF | SKIP       CLIENT REPLY ON     everything, no replies
+    subscriber    SUBSCRIBE ... in RESP2        the last UN...      (P|S)(UN)SUBSCRIBE PING ...
+    blocked       a command that waits          engine/blocking.py  nothing; input is received
     closing       QUIT, CLIENT KILL, an error   (end)               nothing
 
 execute() checks the mode through `ClientState.gates`. A protocol error is answered and closes the
@@ -49,15 +51,21 @@ class NodeTicker(Ticker):
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.ctx = node.ctx
         self.clock = node.clock
         self.log = node.keyspace.log
         self.lookahead = Lookahead()
 
     def tick(self) -> i64:
         """One turn of the loop begins."""
-        self.clock.refresh()
+        now_ms: i64 = self.clock.refresh()
+        ctx = self.ctx
+        # Whatever happens now, happens on behalf of no client.
+        ctx.session = None  # type: ignore[assignment]
         if self.log.batch:
             self.log.flush()
+        if ctx.wake_ms <= now_ms:
+            self.node.blocking.expire(now_ms)
         return 0
 
     def ahead(self, peers: list[Peer]) -> i64:
@@ -95,7 +103,12 @@ class Session(Peer):
 
     def prepare(self) -> i64:
         """Parse the first batch; an error is for process() to tell."""
-        if self.place < len(self.batch) or self.problem is not None:
+        if (
+            self.place < len(self.batch)
+            or self.problem is not None
+            or self.state.blocked is not None
+            or self.state.postponed is not None
+        ):
             return 0
         try:
             self.fill()
@@ -106,6 +119,8 @@ class Session(Peer):
     def process(self) -> i64:
         """Run the requests that are complete; 1 if some are left for the next turn."""
         ctx = self.ctx
+        if self.state.blocked is not None:
+            return 0
         self.state.active_ms = ctx.clock.now_ms
         ctx.mark_ns = ctx.clock.mono_ns()
         try:
@@ -123,6 +138,10 @@ class Session(Peer):
 
     def run(self) -> i64:
         left: i64 = TURN_REQUESTS_MAX
+        if self.state.postponed is not None:
+            self.batch = [self.state.postponed, *self.batch[self.place :]]
+            self.state.postponed = None
+            self.place = 0
         while left > 0:
             if self.place == len(self.batch):
                 self.fill()
@@ -130,7 +149,7 @@ class Session(Peer):
                     return 0
             left -= len(self.batch) - self.place
             if not self.run_batch():
-                return 0 if self.state.closing else 1
+                return 0 if self.state.closing or self.state.blocked is not None else 1
         return 1
 
     def fill(self) -> i64:
@@ -185,7 +204,7 @@ class Session(Peer):
                 else:
                     self.stop()
                 return 0
-            if reply.size > limit:
+            if reply.size > limit or state.blocked is not None:
                 return 0
         if self.requests.authenticated != state.authenticated:
             self.requests.authenticated = state.authenticated

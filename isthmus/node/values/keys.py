@@ -79,6 +79,7 @@ def take(db: Database, key: bytes) -> Any:
     table = db.table_of(key)
     assert table is not None
     db.size -= 1
+    db.field_expiries.forget(key)
     return table.pop(key)
 
 
@@ -137,13 +138,12 @@ def replay_move(db: Database, argv: list[bytes]) -> None:
 
 def swap(first: Database, second: Database) -> None:
     """SWAPDB first second: their keys change places; watchers of a key in either are told."""
-    for db in (first, second):
-        for key, entry in db.watched.items():
-            if first.exists(key) or second.exists(key):
-                entry[0] += 1
+    first.alert(second)
+    second.alert(first)
     first.slots, second.slots = second.slots, first.slots
     first.size, second.size = second.size, first.size
     first.volatile_slots, second.volatile_slots = second.volatile_slots, first.volatile_slots
+    first.field_expiries, second.field_expiries = second.field_expiries, first.field_expiries
     first.forget_place()
     second.forget_place()
     first.log.dirty += 1
