@@ -8,5 +8,8 @@ cpdef void put_keep(Database db, bytes key, bytes value, bytes event)
 @cython.locals(status="int", total="long long")
 cpdef long long increment(Database db, bytes key, long long delta, bytes event) except? -1
 cdef long long increment_other(Database db, bytes key, long long delta) except? -1
+@cython.locals(have="Py_ssize_t", made=bytearray)
+cpdef bytearray grown(Database db, bytes key, object old, long long length)
 cpdef void append(Database db, bytes key, object old, bytes tail)
+@cython.locals(data=bytearray)
 cpdef void overlay(Database db, bytes key, object old, long long offset, bytes patch)

@@ -4,6 +4,10 @@ A string is `bytes` as long as it is replaced whole (Redis' int and embstr encod
 44 bytes); APPEND, SETRANGE and SETBIT turn it into a `bytearray` that grows in place (raw).
 Effects: SET key value [PXAT ms | KEEPTTL], INCRBY key delta, APPEND key tail, SETRANGE key offset
 patch. INCRBY keeps its delta, because a counter in a geo database merges deltas, not results.
+
+A string can be made large by one short request (SETRANGE, SETBIT, BITFIELD). The zeros are
+allocated once and not copied; where they cannot be had, the client gets an error and the key stays
+as it was.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from isthmus.wire.scalars import i64
 NO_INTEGER = 1
 NO_ROOM = 2
 NOT_PACKED = 3
+
+NO_MEMORY = b"ERR insufficient memory for a string of this length"
 
 
 def put(db: Database, key: bytes, value: bytes, expire: i64, event: bytes) -> None:
@@ -101,14 +107,28 @@ def replay_append(db: Database, argv: list[bytes]) -> None:
     append(db, argv[1], db.lookup(argv[1]), argv[2])
 
 
+def grown(db: Database, key: bytes, old: Any, length: i64) -> bytearray:
+    """The string at key, `old` or None, as a bytearray of at least `length` bytes, in its place."""
+    have = 0 if old is None else len(old)
+    if type(old) is bytearray and have >= length:
+        return old
+    try:
+        if type(old) is bytearray and 2 * have >= length:
+            old.extend(bytes(length - have))
+            return old
+        made = bytearray(length if length > have else have)
+    except MemoryError:
+        raise RedisError(NO_MEMORY) from None
+    if have:
+        made[:have] = old
+    db.store_keep(key, made)
+    return made
+
+
 def overlay(db: Database, key: bytes, old: Any, offset: i64, patch: bytes) -> None:
     """SETRANGE key offset patch; `old` is the string there now or None; zeros fill a gap."""
-    if type(old) is not bytearray:
-        old = bytearray(old or b"")
-        db.store_keep(key, old)
-    if len(old) < offset:
-        old.extend(bytes(offset - len(old)))
-    old[offset : offset + len(patch)] = patch
+    data: bytearray = grown(db, key, old, offset + len(patch))
+    data[offset : offset + len(patch)] = patch
     if db.changed(key):
         db.record([b"SETRANGE", key, b"%d" % offset, patch], b"setrange", b"$")
 
