@@ -35,8 +35,6 @@ LATER_GROUPS = {
 LATER = {
     "blocking commands": "blpop brpop brpoplpush blmove blmpop bzpopmin bzpopmax bzmpop "
     "client|unblock client|pause client|unpause",
-    "expiry of hash fields": "hexpire hpexpire hexpireat hpexpireat httl hpttl hexpiretime "
-    "hpexpiretime hpersist",
     "client-side caching": "client|tracking client|trackinginfo client|caching client|getredir",
     "sorting and moving between servers": "sort sort_ro dump restore restore-asking migrate",
     "persistence": "save bgsave bgrewriteaof lastsave config|rewrite",

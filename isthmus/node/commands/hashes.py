@@ -30,8 +30,9 @@ from isthmus.node.values.hashes import (
     create,
     increment,
     remove_fields,
-    set_field,
     set_fields,
+    set_total,
+    without_expired,
 )
 from isthmus.wire.scalars import INT64_MAX, INT64_MIN, format_long_double, parse_int
 
@@ -56,6 +57,30 @@ def refit(ctx: Context, value: HashValue) -> None:
     value.fit(
         config.integer("hash-max-listpack-entries"), config.integer("hash-max-listpack-value")
     )
+
+
+def look(ctx: Context, argv: list[bytes]) -> HashValue | None:
+    """The hash at argv[1] for reading the fields argv[2:], of which no expired one is left."""
+    value: HashValue | None = ctx.read(argv[1], HashValue)
+    if value is not None and value.overdue(ctx.now_ms):
+        value = without_expired(ctx.db, argv[1], value, argv[2:])
+    return value
+
+
+def live(ctx: Context, key: bytes) -> HashValue | None:
+    """The hash at key for reading, or a copy without its expired fields if there may be any."""
+    value: HashValue | None = ctx.read(key, HashValue)
+    if value is not None and value.overdue(ctx.now_ms):
+        return value.live_copy(ctx.now_ms)
+    return value
+
+
+def look_for_write(ctx: Context, argv: list[bytes]) -> HashValue | None:
+    """The hash at argv[1] for changing the field argv[2], which is not there if it has expired."""
+    value: HashValue | None = ctx.write(argv[1], HashValue)
+    if value is not None and value.overdue(ctx.now_ms):
+        value = without_expired(ctx.db, argv[1], value, argv[2:3])
+    return value
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -100,7 +125,7 @@ def hmset(ctx: Context, argv: list[bytes]) -> None:
          reply=INTEGER)  # fmt: skip
 def hsetnx(ctx: Context, argv: list[bytes]) -> None:
     """Set a field of a hash only if the field does not exist."""
-    value: HashValue | None = ctx.write(argv[1], HashValue)
+    value: HashValue | None = look_for_write(ctx, argv)
     if value is not None and value.contains(argv[2]):
         ctx.reply.integer(0)
         return
@@ -123,7 +148,7 @@ def hincrby(ctx: Context, argv: list[bytes]) -> None:
     """Add an integer to the integer in a field; a missing field counts as 0."""
     key, field = argv[1], argv[2]
     delta = integer(argv[3])
-    value: HashValue | None = ctx.write(key, HashValue)
+    value: HashValue | None = look_for_write(ctx, argv)
     old = None if value is None else value.get(field)
     try:
         total = 0 if old is None else parse_int(old)
@@ -149,7 +174,7 @@ def hincrbyfloat(ctx: Context, argv: list[bytes]) -> None:
     delta = decimal(argv[3])
     if not delta.is_finite():
         raise RedisError(DELTA_NOT_FINITE)
-    value: HashValue | None = ctx.write(key, HashValue)
+    value: HashValue | None = look_for_write(ctx, argv)
     old = None if value is None else value.get(field)
     if old is not None:
         number(old, VALUE_NOT_FLOAT)
@@ -161,7 +186,7 @@ def hincrbyfloat(ctx: Context, argv: list[bytes]) -> None:
     number(text, NAN_OR_INFINITY)
     if value is None:
         value = create(ctx.db, key)
-    set_field(ctx.db, key, value, field, text, b"hincrbyfloat")
+    set_total(ctx.db, key, value, field, text)
     if value.grown:
         refit(ctx, value)
     ctx.reply.bulk(text)
@@ -174,7 +199,7 @@ def hincrbyfloat(ctx: Context, argv: list[bytes]) -> None:
          keys=READ_KEYS, complexity="O(1)", reply=BULK | NULL)  # fmt: skip
 def hget(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the value of a field."""
-    value: HashValue | None = ctx.read(argv[1], HashValue)
+    value: HashValue | None = look(ctx, argv)
     if value is None or not value.write_value(argv[2], ctx.reply):
         ctx.reply.null()
 
@@ -185,7 +210,7 @@ def hget(ctx: Context, argv: list[bytes]) -> None:
          reply=ARRAY)  # fmt: skip
 def hmget(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the values of fields, null for those that do not exist."""
-    write_fields(ctx, ctx.read(argv[1], HashValue), argv)
+    write_fields(ctx, look(ctx, argv), argv)
 
 
 def write_fields(ctx: Context, value: HashValue | None, argv: list[bytes]) -> None:
@@ -202,7 +227,7 @@ def write_fields(ctx: Context, value: HashValue | None, argv: list[bytes]) -> No
          tips="NONDETERMINISTIC_OUTPUT_ORDER")  # fmt: skip
 def hgetall(ctx: Context, argv: list[bytes]) -> None:
     """Reply with all fields and values."""
-    value: HashValue | None = ctx.read(argv[1], HashValue)
+    value: HashValue | None = live(ctx, argv[1])
     if value is None:
         ctx.reply.map(0)
         return
@@ -215,7 +240,7 @@ def hgetall(ctx: Context, argv: list[bytes]) -> None:
          tips="NONDETERMINISTIC_OUTPUT_ORDER")  # fmt: skip
 def hkeys(ctx: Context, argv: list[bytes]) -> None:
     """Reply with all fields."""
-    value: HashValue | None = ctx.read(argv[1], HashValue)
+    value: HashValue | None = live(ctx, argv[1])
     if value is None:
         ctx.reply.empty_array()
         return
@@ -228,7 +253,7 @@ def hkeys(ctx: Context, argv: list[bytes]) -> None:
          tips="NONDETERMINISTIC_OUTPUT_ORDER")  # fmt: skip
 def hvals(ctx: Context, argv: list[bytes]) -> None:
     """Reply with all values."""
-    value: HashValue | None = ctx.read(argv[1], HashValue)
+    value: HashValue | None = live(ctx, argv[1])
     if value is None:
         ctx.reply.empty_array()
         return
@@ -239,7 +264,7 @@ def hvals(ctx: Context, argv: list[bytes]) -> None:
 @command("HLEN key", since="2.0.0", group="hash", flags=READONLY | FAST, categories="HASH",
          keys=LOOK_KEYS, complexity="O(1)", reply=INTEGER)  # fmt: skip
 def hlen(ctx: Context, argv: list[bytes]) -> None:
-    """Reply with the number of fields; 0 if the hash is missing."""
+    """Reply with the number of fields, expired ones not yet removed included."""
     value: HashValue | None = ctx.read(argv[1], HashValue)
     ctx.reply.integer(0 if value is None else value.count)
 
@@ -248,7 +273,7 @@ def hlen(ctx: Context, argv: list[bytes]) -> None:
          categories="HASH", keys=LOOK_KEYS, complexity="O(1)", reply=INTEGER)  # fmt: skip
 def hexists(ctx: Context, argv: list[bytes]) -> None:
     """Reply 1 if the field exists, else 0."""
-    value: HashValue | None = ctx.read(argv[1], HashValue)
+    value: HashValue | None = look(ctx, argv)
     ctx.reply.integer(1 if value is not None and value.contains(argv[2]) else 0)
 
 
@@ -256,7 +281,7 @@ def hexists(ctx: Context, argv: list[bytes]) -> None:
          categories="HASH", keys=LOOK_KEYS, complexity="O(1)", reply=INTEGER)  # fmt: skip
 def hstrlen(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the length in bytes of a field's value; 0 if it is missing."""
-    value: HashValue | None = ctx.read(argv[1], HashValue)
+    value: HashValue | None = look(ctx, argv)
     text = None if value is None else value.get(argv[2])
     ctx.reply.integer(0 if text is None else len(text))
 
@@ -268,7 +293,7 @@ def hstrlen(ctx: Context, argv: list[bytes]) -> None:
 def hrandfield(ctx: Context, argv: list[bytes]) -> None:
     """Reply with a random field, or |count|: different ones, or with repeats if negative."""
     if len(argv) == 2:
-        value: HashValue | None = ctx.read(argv[1], HashValue)
+        value: HashValue | None = live(ctx, argv[1])
         field = None if value is None else value.random_key(ctx.rng)
         if field is None:
             ctx.reply.null()
@@ -283,8 +308,8 @@ def hrandfield(ctx: Context, argv: list[bytes]) -> None:
         raise syntax()
     if pairs and abs(count) > INT64_MAX // 2:
         raise RedisError(OUT_OF_RANGE)
-    value = ctx.read(argv[1], HashValue)
-    if value is None or count == 0:
+    value = live(ctx, argv[1])
+    if value is None or count == 0 or value.count == 0:
         ctx.reply.empty_array()
         return
     nested = pairs and ctx.reply.protocol >= 3

@@ -129,6 +129,7 @@ def stats_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "rejected_connections", node.connections_rejected
     for name in ("sync_full", "sync_partial_ok", "sync_partial_err"):
         yield name, 0
+    yield "expired_subkeys", ctx.keyspace.expired_fields
     yield "expired_keys", ctx.keyspace.expired_keys
     yield "evicted_keys", 0
     yield "evicted_clients", 0

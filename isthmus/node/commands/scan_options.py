@@ -65,13 +65,13 @@ def write_page(ctx: Context, table: Table, cursor: int, whole: bool, options: Sc
     width = 2 if options.values else 1
     if whole:
         cursor = 0
-        while (cursor := table.scan(cursor, found, options.values, 0)) != 0:
+        while (cursor := table.scan(cursor, found, options.values, ctx.now_ms)) != 0:
             pass
     else:
         buckets = options.count * BUCKETS_PER_ELEMENT
         wanted = options.count * width
         while True:
-            cursor = table.scan(cursor, found, options.values, 0)
+            cursor = table.scan(cursor, found, options.values, ctx.now_ms)
             buckets -= 1
             if cursor == 0 or buckets == 0 or len(found) >= wanted:
                 break

@@ -69,7 +69,7 @@ class ExpiryCycle:
         count: i64 = len(shards)
         at: i64 = 0
         while at < count:
-            # The next cycle begins with another shard, so that none waits for ever behind a big one.
+            # The next cycle begins elsewhere, so that no shard waits for ever behind a big one.
             self.first_shard = (self.first_shard + 1) % count
             shard: Table = shards[self.first_shard]
             at += 1
