@@ -3,7 +3,7 @@
 
 Data is read through the buffer protocol, so `bytes` and `bytearray` are the same here; unaligned
 words are read with memcpy, which compilers turn into one load. Counting adds up pairs, nibbles and
-bytes of four words before it multiplies once, because no population count instruction may be taken
+bytes of three words before it multiplies once, because no population count instruction may be taken
 for granted.
 """
 
@@ -23,17 +23,17 @@ cdef long long count_raw(const unsigned char* p, Py_ssize_t n) noexcept nogil:
     cdef uint64_t nibbles = 0x0F0F0F0F0F0F0F0FULL
     cdef long long total = 0
     cdef int i
-    while n >= 32:
-        # No byte of `sums` can pass 4 * 8, so nothing runs over.
+    while n >= 24:
+        # Three words have at most 192 set bits, which the one byte of their sum can hold.
         sums = 0
-        for i in range(4):
+        for i in range(3):
             memcpy(&word, p, 8)
             word -= (word >> 1) & pairs
             block = (word & fours) + ((word >> 2) & fours)
             sums += (block + (block >> 4)) & nibbles
             p += 8
         total += (sums * 0x0101010101010101ULL) >> 56
-        n -= 32
+        n -= 24
     while n > 0:
         word = 0
         i = 8 if n > 8 else <int>n
