@@ -29,19 +29,15 @@ DECLARED = {spec.name.decode(): spec for spec in specs()}
 # Groups of which no command has been written yet, and the work they belong to.
 LATER_GROUPS = {
     "geo": "geo indexes", "hyperloglog": "hyperloglogs", "stream": "streams",
-    "pubsub": "publish and subscribe", "scripting": "scripts and functions",
+    "scripting": "scripts and functions",
 }  # fmt: skip
 
 LATER = {
-    "blocking commands": "blpop brpop brpoplpush blmove blmpop bzpopmin bzpopmax bzmpop "
-    "client|unblock client|pause client|unpause",
-    "client-side caching": "client|tracking client|trackinginfo client|caching client|getredir",
+    "blocking commands": "client|unblock client|pause client|unpause",
     "sorting and moving between servers": "sort sort_ro dump restore restore-asking migrate",
     "persistence": "save bgsave bgrewriteaof lastsave config|rewrite",
     "replication": "psync replconf replicaof slaveof sync role failover wait waitaof",
-    "access lists": "acl acl|cat acl|deluser acl|dryrun acl|genpass acl|getuser acl|help acl|list "
-    "acl|load acl|log acl|save acl|setuser acl|users acl|whoami",
-    "observation": "monitor memory memory|doctor memory|help memory|malloc-stats memory|purge "
+    "observation": "memory memory|doctor memory|help memory|malloc-stats memory|purge "
     "memory|stats memory|usage debug",
     "modules, which we do not load": "module module|help module|list module|load module|loadex "
     "module|unload",

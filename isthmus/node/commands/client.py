@@ -7,6 +7,8 @@ owns the sockets; a client that kills itself still gets its reply.
 
 from __future__ import annotations
 
+from typing import Any
+
 from isthmus.node.commands.connection import BAD_NAME, is_printable
 from isthmus.node.engine.args import bounded, syntax
 from isthmus.node.engine.client import ClientState
@@ -117,11 +119,15 @@ def client_setinfo(ctx: Context, argv: list[bytes]) -> None:
     ctx.reply.ok()
 
 
-def flags_of(client: ClientState) -> bytes:
+def flags_of(ctx: Context, client: ClientState) -> bytes:
     """The letters of CLIENT LIST's flags field."""
+    how = ctx.node.tracking.clients.get(client)
     dirty = any(db.version(key) != version for (db, key), version in client.watched.items())
     letters = (
-        (client.in_multi, b"x"), (dirty, b"d"), (client.closing, b"c"), (client.close_now, b"A"),
+        (client in ctx.node.monitors.clients, b"O"), (client.subscriber, b"P"),
+        (client.in_multi, b"x"), (client.blocked is not None, b"b"), (how is not None, b"t"),
+        (how is not None and how.broken, b"R"), (how is not None and how.bcast, b"B"),
+        (dirty, b"d"), (client.closing, b"c"), (client.close_now, b"A"),
         (client.readonly, b"r"), (client.no_evict, b"e"), (client.no_touch, b"T"),
     )  # fmt: skip
     return b"".join(letter for holds, letter in letters if holds) or b"N"
@@ -131,21 +137,31 @@ def line_of(ctx: Context, client: ClientState) -> bytes:
     """The line of CLIENT LIST about one client, without its end."""
     last = ctx.spec.name if client is ctx.session else client.last_command
     peer = client.peer
+    mine = ctx.node.pubsub.of(client)
+    how = ctx.node.tracking.clients.get(client)
     idle_ms = 0 if client is ctx.session else max(0, ctx.now_ms - client.active_ms)
     return b" ".join((
         b"id=%d" % client.id, b"addr=" + client.address, b"laddr=" + client.local_address,
         b"fd=%d" % client.fd, b"name=" + client.name,
         b"age=%d" % (max(0, ctx.now_ms - client.created_ms) // 1000),
         b"idle=%d" % (idle_ms // 1000),
-        b"flags=" + flags_of(client), b"db=%d" % client.db.index, b"sub=0 psub=0 ssub=0",
+        b"flags=" + flags_of(ctx, client), b"db=%d" % client.db.index,
+        b"sub=%d psub=%d ssub=%d" % (len(mine.channels), len(mine.patterns), len(mine.shards)),
         b"multi=%d" % (len(client.queue) if client.in_multi else -1),
         b"watch=%d" % len(client.watched), b"events=r", b"cmd=" + last,
-        b"user=" + client.user, b"redir=-1", b"resp=%d" % client.protocol,
+        b"user=" + client.user_name(), b"redir=%d" % (-1 if how is None else how.redirect),
+        b"resp=%d" % client.protocol,
         b"lib-name=" + client.lib_name, b"lib-ver=" + client.lib_version,
         b"tot-net-in=%d" % (0 if peer is None else peer.bytes_in),
         b"tot-net-out=%d" % (0 if peer is None else peer.bytes_out),
         b"tot-cmds=%d" % client.commands,
     ))  # fmt: skip
+
+
+def kind_of(ctx: Context, client: ClientState) -> bytes:
+    """The type of a connection: what its output limits depend on, too."""
+    kind: bytes = ctx.node.output_limits.kind(client)
+    return kind
 
 
 def client_type(text: bytes) -> bytes:
@@ -172,8 +188,8 @@ def client_list(ctx: Context, argv: list[bytes]) -> None:
     word = argv[2].lower() if len(argv) > 2 else b""
     chosen = list(ctx.node.clients.values())
     if word == b"type" and len(argv) == 4:
-        # Replicas and subscribers have no connection of their own kind yet: all are normal.
-        chosen = chosen if client_type(argv[3]) == b"normal" else []
+        kind = client_type(argv[3])
+        chosen = [client for client in chosen if kind_of(ctx, client) == kind]
     elif word == b"id" and len(argv) > 3:
         ids = [bounded(text, INT64_MIN, INT64_MAX, b"ERR Invalid client ID") for text in argv[3:]]
         chosen = [ctx.node.clients[number] for number in ids if number in ctx.node.clients]
@@ -186,20 +202,20 @@ def client_list(ctx: Context, argv: list[bytes]) -> None:
 class KillFilter:
     """The parsed options of CLIENT KILL; the last of each kind counts."""
 
-    def __init__(self, argv: list[bytes]) -> None:
+    def __init__(self, ctx: Context, argv: list[bytes]) -> None:
         self.id = 0
         self.max_age_s = 0
         self.kind = self.address = self.local_address = b""
-        self.user: bytes | None = None
+        self.user: Any = None
         self.skip_me = True
         if len(argv) % 2:
             # Redis reads the pairs first and meets the lone word last.
             argv = [*argv, b""]
-            self._read(argv[:-2])
+            self._read(ctx, argv[:-2])
             raise syntax()
-        self._read(argv)
+        self._read(ctx, argv)
 
-    def _read(self, argv: list[bytes]) -> None:
+    def _read(self, ctx: Context, argv: list[bytes]) -> None:
         for at in range(2, len(argv), 2):
             word, value = argv[at].lower(), argv[at + 1]
             if word == b"id":
@@ -216,9 +232,9 @@ class KillFilter:
             elif word == b"laddr":
                 self.local_address = value
             elif word == b"user":
-                if value != b"default":
+                self.user = ctx.node.acl.users.get(value)
+                if self.user is None:
                     raise RedisError(b"ERR No such user '" + value + b"'")
-                self.user = value
             elif word == b"skipme" and value.lower() in (b"yes", b"no"):
                 self.skip_me = value.lower() == b"yes"
             else:
@@ -230,8 +246,8 @@ class KillFilter:
             (not self.id or client.id == self.id)
             and (not self.address or client.address == self.address)
             and (not self.local_address or client.local_address == self.local_address)
-            and self.kind in (b"", b"normal")
-            and (self.user is None or (client.authenticated and client.user == self.user))
+            and self.kind in (b"", kind_of(ctx, client))
+            and (self.user is None or client.user is self.user)
             and (not self.max_age_s or (ctx.now_ms - client.created_ms) // 1000 >= self.max_age_s)
             and not (self.skip_me and client is ctx.session)
         )
@@ -261,7 +277,7 @@ def client_kill(ctx: Context, argv: list[bytes]) -> None:
                 ctx.reply.ok()
                 return
         raise RedisError(b"ERR No such client")
-    chosen = KillFilter(argv)
+    chosen = KillFilter(ctx, argv)
     victims = [client for client in clients if chosen.matches(ctx, client)]
     for client in victims:
         kill(ctx, client)

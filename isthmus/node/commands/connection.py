@@ -1,13 +1,11 @@
 """Commands about the connection itself: AUTH, HELLO, PING, ECHO, SELECT, QUIT, RESET.
 
-There is one user, `default`, whose password is the parameter `requirepass`; without one, every
-client counts as authenticated from the start. HELLO switches the protocol before it writes its own
+Who connects is the user `default`; if that user needs no password, a client counts as authenticated
+from the start (engine/acl.py). HELLO switches the protocol before it writes its own
 reply, so the reply already has the new form.
 """
 
 from __future__ import annotations
-
-from hmac import compare_digest
 
 from isthmus.node.engine.args import bounded, syntax
 from isthmus.node.engine.client import ClientState
@@ -53,17 +51,10 @@ def is_printable(text: bytes) -> bool:
     return all(33 <= byte <= 126 for byte in text)
 
 
-def authenticate(ctx: Context, user: bytes, password: bytes) -> None:
-    """Log the caller in; raises WRONGPASS."""
-    wanted = ctx.node.config.text("requirepass").encode("utf-8", "surrogateescape")
-    known = user == b"default"
-    # Always compared, and in constant time: the time taken says nothing about what was wrong.
-    if not (compare_digest(wanted, password) or not wanted) or not known:
-        ctx.node.auth_failures += 1
+def authenticate(ctx: Context, word: bytes, user: bytes, password: bytes) -> None:
+    """Log the caller in, who said `word` (AUTH, HELLO); raises WRONGPASS."""
+    if not ctx.node.acl.login(ctx, user, password, word):
         raise RedisError(WRONGPASS)
-    ctx.session.user = user
-    ctx.session.authenticated = True
-    ctx.session.regate()
 
 
 @command("AUTH [username] password", since="1.0.0", group="connection",
@@ -74,11 +65,11 @@ def auth(ctx: Context, argv: list[bytes]) -> None:
     if len(argv) > 3:
         raise syntax()
     if len(argv) == 2:
-        if not ctx.node.config.text("requirepass"):
+        if ctx.node.acl.default.nopass:
             raise RedisError(NO_PASSWORD)
-        authenticate(ctx, b"default", argv[1])
+        authenticate(ctx, argv[0], b"default", argv[1])
     else:
-        authenticate(ctx, argv[1], argv[2])
+        authenticate(ctx, argv[0], argv[1], argv[2])
     ctx.reply.ok()
 
 
@@ -110,7 +101,7 @@ def hello(ctx: Context, argv: list[bytes]) -> None:
         else:
             raise RedisError(b"ERR Syntax error in HELLO option '" + argv[at] + b"'")
     if credentials is not None:
-        authenticate(ctx, *credentials)
+        authenticate(ctx, argv[0], *credentials)
     if not session.authenticated:
         raise RedisError(HELLO_NOAUTH)
     if name is not None:
@@ -147,7 +138,12 @@ def ping(ctx: Context, argv: list[bytes]) -> None:
     """Reply PONG, or with the message."""
     if len(argv) > 2:
         raise wrong_arity(b"ping")
-    if len(argv) == 2:
+    if ctx.session.subscriber and ctx.session.protocol == 2:
+        # A subscriber reads arrays only.
+        ctx.reply.array(2)
+        ctx.reply.bulk(b"pong")
+        ctx.reply.bulk(argv[1] if len(argv) == 2 else b"")
+    elif len(argv) == 2:
         ctx.reply.bulk(argv[1])
     else:
         ctx.reply.simple(b"PONG")
@@ -195,16 +191,15 @@ def quit_(ctx: Context, argv: list[bytes]) -> None:
 def restart(ctx: Context, session: ClientState) -> None:
     """Put a connection back to how it was when it was accepted; it keeps its library's name."""
     session.leave_multi()
+    ctx.node.leave_modes(session)
     session.db = ctx.db = ctx.keyspace.databases[0]
     session.protocol = 2
     ctx.reply.protocol = 2
     session.name = b""
-    session.user = b"default"
     session.readonly = session.asking = session.no_evict = session.no_touch = False
     session.reply_off = False
     session.reply_skip = 0
-    session.authenticated = not ctx.node.config.text("requirepass")
-    session.regate()
+    ctx.node.acl.welcome(session)
 
 
 @command("RESET", since="6.2.0", group="connection",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import isthmus
 from isthmus.node.commands.connection import REDIS_VERSION
+from isthmus.node.engine.acl_check import DENIED_CHANNEL, DENIED_COMMAND, DENIED_KEY
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.registry import BULK, command, specs
 from isthmus.node.engine.spec import LOADING, SENTINEL, STALE
@@ -70,8 +71,8 @@ def clients_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "cluster_connections", 0
     yield "maxclients", ctx.node.config.text("maxclients")
     yield "blocked_clients", 0
-    yield "tracking_clients", 0
-    yield "pubsub_clients", 0
+    yield "tracking_clients", len(ctx.node.tracking.clients)
+    yield "pubsub_clients", len(ctx.node.pubsub.clients)
     yield "watching_clients", sum(1 for client in clients if client.watched)
     yield "clients_in_timeout_table", 0
     yield "total_watched_keys", sum(len(db.watched) for db in ctx.keyspace.databases)
@@ -135,12 +136,21 @@ def stats_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "evicted_clients", 0
     yield "keyspace_hits", ctx.hits
     yield "keyspace_misses", ctx.misses
-    for name in ("pubsub_channels", "pubsub_patterns", "pubsubshard_channels"):
-        yield name, 0
+    yield "pubsub_channels", len(node.pubsub.channels)
+    yield "pubsub_patterns", len(node.pubsub.patterns)
+    yield "pubsubshard_channels", len(node.pubsub.shards)
     yield "latest_fork_usec", 0
     yield "total_forks", 0
+    yield "tracking_total_keys", len(node.tracking.table)
+    yield "tracking_total_items", node.tracking.items
+    yield "tracking_total_prefixes", len(node.tracking.prefixes)
+    yield from known(facts, "client_output_buffer_limit_disconnections")
     yield "total_error_replies", ctx.error_replies
     yield "acl_access_denied_auth", node.auth_failures
+    refused = node.acl.refused
+    yield "acl_access_denied_cmd", refused[DENIED_COMMAND]
+    yield "acl_access_denied_key", refused[DENIED_KEY]
+    yield "acl_access_denied_channel", refused[DENIED_CHANNEL]
 
 
 def replication_section(ctx: Context, facts: Facts) -> Iterator[Field]:

@@ -18,6 +18,7 @@ from isthmus.node.engine.spec import (
     NOT_QUEUED,
     SKIP_SLOWLOG,
     STALE,
+    CommandSpec,
 )
 
 
@@ -66,12 +67,22 @@ def exec_(ctx: Context, argv: list[bytes]) -> None:
     ctx.deny_blocking = True
     try:
         for spec, queued in queue:
+            if session.restricted and refused(ctx, spec, queued):
+                continue
             ctx.run(ctx, spec, queued)
             # SELECT and HELLO inside the transaction act on what follows.
             ctx.db = session.db
             ctx.reply.protocol = session.protocol
     finally:
         ctx.deny_blocking = False
+
+
+def refused(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> bool:
+    """True, and an error replied, if the user lost the permission after the command was queued."""
+    text = ctx.node.acl.exec_refusal(ctx, spec, argv)
+    if text is not None:
+        ctx.fail(text)
+    return text is not None
 
 
 @command("WATCH key [key ...]", since="2.2.0", group="transactions", categories="TRANSACTION",

@@ -30,7 +30,7 @@ cdef class ClientState:
     cdef public bytes last_command
     cdef public bytes lib_name
     cdef public bytes lib_version
-    cdef public bytes user
+    cdef public object user
     cdef public object peer
     cdef public bytes address
     cdef public bytes local_address

@@ -61,7 +61,8 @@ class ClientState:
         self.last_command = b"NULL"
         self.lib_name = b""
         self.lib_version = b""
-        self.user = b"default"
+        # Who is logged in (engine/acl_rules.py); nobody in particular may do everything.
+        self.user: Any = None
         self.peer: Any = None
         self.address = b""
         self.local_address = b""
@@ -85,6 +86,10 @@ class ClientState:
             | (GATE_PUBSUB if self.subscriber else 0)
             | (GATE_NO_TOUCH if self.no_touch else 0)
         )
+
+    def user_name(self) -> bytes:
+        """Who is logged in, as CLIENT LIST shows it."""
+        return b"(superuser)" if self.user is None else bytes(self.user.name)
 
     def unwatch(self) -> None:
         """Forget every watched key."""

@@ -71,6 +71,8 @@ def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
         mark = ctx.reply.mark()
         if admit(ctx, session, spec, argv):
             call(ctx, spec, argv)
+        if session.gates & GATE_TRACK:
+            ctx.node.tracking.done(session, spec)
         if session.reply_off or session.reply_skip:
             mute(ctx, session, mark)
     else:
@@ -83,6 +85,8 @@ def finish(ctx: Context, session: ClientState) -> None:
     """Do what the command left to be done behind its reply."""
     ctx.log.pending = False
     ctx.log.flush()
+    if ctx.node.tracking.pending:
+        ctx.node.tracking.broadcast()
     if ctx.own_pushes:
         ctx.reply.raw(b"".join(ctx.own_pushes))
         ctx.own_pushes = []
@@ -175,7 +179,7 @@ def printable(text: bytes) -> bytes:
 def refuse(ctx: Context, session: ClientState, spec: CommandSpec | None, text: bytes) -> None:
     """Reply an error before the command ran; an open transaction will not execute any more."""
     if not session.authenticated and (spec is None or not spec.no_auth):
-        text = NOAUTH
+        text = text if ctx.node.acl.open else NOAUTH
     if session.in_multi:
         session.multi_failed = True
     if spec is not None:
@@ -200,7 +204,7 @@ def mute(ctx: Context, session: ClientState, mark: int) -> None:
 
 def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes]) -> bool:
     """True if the command may run now; otherwise its reply has been written."""
-    if not session.authenticated and not spec.no_auth:
+    if not session.authenticated and not spec.no_auth and not ctx.node.acl.open:
         refuse(ctx, session, spec, NOAUTH)
         return False
     if session.in_multi and spec.no_multi:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from isthmus.node.engine.acl import Acl
 from isthmus.node.engine.blocking import Blocking
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.clock import Clock
@@ -16,10 +17,14 @@ from isthmus.node.engine.context import GATE_CLUSTER, Context
 from isthmus.node.engine.execute import call
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.lookahead import Lookahead
+from isthmus.node.engine.monitors import Monitors
 from isthmus.node.engine.observer import Observer
+from isthmus.node.engine.output_limits import OutputLimits
+from isthmus.node.engine.pubsub import PubSub
 from isthmus.node.engine.registry import COMMANDS
 from isthmus.node.engine.rng import Rng
 from isthmus.node.engine.spec import CommandSpec
+from isthmus.node.engine.tracking import Tracking
 from isthmus.wire.reply import ReplyWriter
 
 
@@ -40,10 +45,16 @@ class Node:
         self.latency = self.observer.latency
         # A spare writer, to spell what is sent to other clients than the one being served.
         self.encoder = ReplyWriter()
+        self.pubsub = PubSub(self)
+        self.monitors = Monitors(self)
+        self.tracking = Tracking(self)
+        self.keyspace.tracker = self.tracking
         self.lookahead = Lookahead()
         self.ctx.lookahead = self.lookahead
         self.commands: dict[bytes, CommandSpec] = COMMANDS
         self.clients: dict[int, ClientState] = {}
+        self.acl = Acl(self)
+        self.output_limits = OutputLimits(self)
         self.next_client_id = 1
         self.started_ms = clock.now_ms
         self.cluster: Any = None
@@ -52,7 +63,17 @@ class Node:
         self.connections_received = 0
         self.connections_rejected = 0
         self.auth_failures = 0
+        self.evicted_clients = 0
+        # What replicas would know this data set by; DEBUG CHANGE-REPL-ID draws another.
+        self.replication_id = run_id
+        self.cron_paused = False
         self.attack_logged_ms = -(1 << 62)
+
+    def random_bytes(self, count: int) -> bytes:
+        """Bytes that nobody can foresee; without a server, in tests, the same in every run."""
+        if self.server is not None:
+            return bytes(self.server.random_bytes(count))
+        return bytes(self.rng.below(256) for _ in range(count))
 
     def use_cluster(self, view: Any) -> None:
         """Serve as a member of a cluster: keys outside view.mine are redirected."""
@@ -64,8 +85,7 @@ class Node:
         """A client as it stands right after connecting."""
         client = ClientState(self.next_client_id, self.keyspace.databases[0], self.clock.now_ms)
         self.next_client_id += 1
-        client.authenticated = not self.config.text("requirepass")
-        client.regate()
+        self.acl.welcome(client)
         self.clients[client.id] = client
         return client
 
@@ -73,7 +93,15 @@ class Node:
         """The connection is gone: release what it held."""
         client.unwatch()
         self.blocking.forget(client)
+        self.leave_modes(client)
+        self.output_limits.forget(client)
         self.clients.pop(client.id, None)
+
+    def leave_modes(self, client: ClientState) -> None:
+        """End what a client gets without asking: subscriptions, tracking, monitoring."""
+        self.pubsub.forget(client)
+        self.tracking.disable(client)
+        self.monitors.remove(client)
 
     def push(self, client: ClientState, data: bytes) -> None:
         """Send a client what it did not ask for now: behind its reply if it is being served."""

@@ -34,3 +34,4 @@ cdef class CommandSpec:
     cdef public bint no_multi
     cdef public bint not_queued
     cdef public bint one_key
+    cdef public long long key_access

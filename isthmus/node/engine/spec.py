@@ -49,6 +49,10 @@ FLAG_BITS: dict[str, int] = {
     if name.isupper() and isinstance(value, int) and name not in ("NOT_QUEUED",)
 }
 
+# What a request does to a key, as far as permissions tell it apart.
+READ_KEY = 1
+WRITE_KEY = 2
+
 # What COMMAND INFO calls a flag, in the order Redis lists them.
 FLAG_REPLY_NAMES: tuple[tuple[int, bytes], ...] = (
     (WRITE, b"write"), (READONLY, b"readonly"), (DENYOOM, b"denyoom"), (ADMIN, b"admin"),
@@ -77,13 +81,18 @@ class KeySpec(NamedTuple):
     flags: frozenset[str]
     text: str
 
+    def access(self) -> int:
+        """What happens to the keys: READ_KEY if data is returned, WRITE_KEY if it may change."""
+        written = WRITE_KEY if self.flags & {"UPDATE", "INSERT", "DELETE"} else 0
+        return written | (READ_KEY if "ACCESS" in self.flags else 0)
+
     def is_plain_run(self) -> bool:
         """True if a first index, a last index and a step say all."""
         return self.word is None and self.find == "range" and self.start > 0
 
     def positions(self, argv: list[bytes]) -> Iterator[int]:
         """Indexes of the keys in argv, which holds at least the arity's arguments."""
-        first = self._begin(argv)
+        first = self.begin(argv)
         if first is None or self.find == "unknown":
             return
         if self.find == "keynum":
@@ -99,7 +108,8 @@ class KeySpec(NamedTuple):
             stop = first + (len(argv) - first) // limit - 1
         yield from range(first, min(stop, len(argv) - 1) + 1, step)
 
-    def _begin(self, argv: list[bytes]) -> int | None:
+    def begin(self, argv: list[bytes]) -> int | None:
+        """Where the search for keys begins; None if its word is not there."""
         if self.word is None:
             return self.start if self.start < len(argv) else None
         if self.start > 0:
@@ -180,6 +190,10 @@ class CommandSpec:
         self.one_key = (
             self.first_key > 0 and self.first_key == self.last_key and len(key_specs) == 1
         )
+        # What happens to that one key (READ_KEY | WRITE_KEY); -1 if it takes more to tell.
+        self.key_access = -1
+        if self.one_key and not key_specs[0].flags & {"NOT_KEY", "VARIABLE_FLAGS"}:
+            self.key_access = key_specs[0].access()
 
     def _legacy_range(self) -> tuple[int, int, int]:
         """COMMAND's (first, last, step) by Redis' rule: the one run of keys, or the neighbouring

@@ -32,8 +32,10 @@ from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.config import Config, parse_arguments
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
+from isthmus.node.server import allocator
 from isthmus.node.server.cron import Alarm, Cron
-from isthmus.node.server.facts import process_facts
+from isthmus.node.server.facts import process_facts, reset_counters
+from isthmus.node.server.files import read_file, replace_file
 from isthmus.node.server.listener import Door, listen_tcp, listen_unix
 from isthmus.node.server.observe import NodeCollector
 from isthmus.node.server.session import NodeTicker
@@ -84,6 +86,18 @@ class NodeServer:
         self.pump.stopped = True
         self.stopping.set()
 
+    def random_bytes(self, count: int) -> bytes:
+        """Bytes that nobody can foresee."""
+        return secrets.token_bytes(count)
+
+    def read_file(self, path: bytes) -> bytes:
+        """The contents of a file; raises OSError."""
+        return read_file(path)
+
+    def replace_file(self, path: bytes, data: bytes) -> None:
+        """Write a file as a whole or not at all; raises OSError."""
+        replace_file(path, data)
+
     def process_memory(self) -> int:
         """Resident bytes of this process."""
         with open("/proc/self/statm", "rb") as file:
@@ -93,6 +107,18 @@ class NodeServer:
         """What INFO tells of this process; see facts.py."""
         names = [listener.getsockname() for listener in self.listeners]
         return process_facts(self.pump, self.cron, names)
+
+    def reset_counters(self) -> None:
+        """CONFIG RESETSTAT, as far as the process counts."""
+        reset_counters(self.pump, self.cron)
+
+    def allocator_report(self) -> str:
+        """What MEMORY MALLOC-STATS shows."""
+        return allocator.report()
+
+    def give_back_memory(self) -> None:
+        """MEMORY PURGE: return free pages to the system."""
+        allocator.give_back()
 
     # -- running ------------------------------------------------------------------------------
 
