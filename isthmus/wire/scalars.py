@@ -9,8 +9,7 @@ bytes. The rules here:
   or falls outside the range of a double (over- or underflow), is refused;
 - a double is printed as an integer when it is one and lies within +-2^62, else with the fewest
   digits that read back to it, laid out as Redis 7.2+ lays them out (its `fpconv`): plain while
-  short, `d.ddde+N` otherwise;
-- a "long double" (INCRBYFLOAT, HINCRBYFLOAT) is printed with 17 decimals, zeros at the end dropped.
+  short, `d.ddde+N` otherwise.
 
 `split_inline` lives here too: it is the other place where client text, typed by a person in a
 terminal, is turned into values.
@@ -20,7 +19,6 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from isthmus.wire.digits import format_int, parse_int
 
@@ -29,7 +27,6 @@ __all__ = [
     "INT64_MIN",
     "format_float",
     "format_int",
-    "format_long_double",
     "i64",
     "parse_float",
     "parse_int",
@@ -46,9 +43,6 @@ _PRINT_AS_INT_MAX = float(1 << 62)
 
 _FLOAT = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INFINITY = re.compile(rb"([+-]?)inf(?:inity)?", re.IGNORECASE)
-_LONG_DOUBLE_STEP = Decimal(1).scaleb(-17)
-# The largest long double has 4933 digits before the point; 17 follow it.
-_LONG_DOUBLE = Context(prec=5000, rounding=ROUND_HALF_EVEN)
 
 
 def parse_float(text: bytes) -> float:
@@ -107,20 +101,6 @@ def _lay_out(text: str) -> bytes:
         return (sign + digits[:point] + "." + digits[point:]).encode()
     tail = "." + digits[1:] if count > 1 else ""
     return f"{sign}{digits[0]}{tail}e{'-' if magnitude < 0 else '+'}{abs(magnitude)}".encode()
-
-
-def format_long_double(value: Decimal | float) -> bytes:
-    """Spell the result of a float increment: 17 decimals at most, no exponent, no useless zeros.
-
-    Callers add as `Decimal`, which keeps the digits that the users typed; a float is spelt with
-    its exact binary value. ValueError for NaN and infinities, which no increment may store.
-    """
-    exact = value if isinstance(value, Decimal) else Decimal(value)
-    if not exact.is_finite():
-        raise ValueError("not a finite number")
-    text = format(exact.quantize(_LONG_DOUBLE_STEP, context=_LONG_DOUBLE), "f")
-    text = text.rstrip("0").rstrip(".")
-    return b"0" if text in ("-0", "") else text.encode()
 
 
 _BLANKS = frozenset(b" \t\n\v\f\r")

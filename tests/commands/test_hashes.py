@@ -145,7 +145,7 @@ def test_repeats_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
     assert store.run("HLEN h") == 1
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "-1", "+1", " 1", "1_0", "0x0", "1" * 21, "2" * 20])
+@pytest.mark.parametrize("cursor", ["", "x", "-1", "1_0", "0x0", "1" * 21, "2" * 20, "1 "])
 def test_scan_refuses_bad_cursors(store: Store, cursor: str) -> None:
     assert store.error("HSCAN", "h", cursor) == "ERR invalid cursor"
     assert store.error("SSCAN", "h", cursor) == "ERR invalid cursor"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.wire.scalars import format_float, format_long_double, parse_float, parse_int
+from isthmus.wire.scalars import format_float, parse_float, parse_int
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 
@@ -86,18 +85,3 @@ def test_spelling_of_doubles(value: float, text: str) -> None:
 @given(st.floats(allow_nan=False))
 def test_doubles_round_trip(value: float) -> None:
     assert parse_float(format_float(value)) == value
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (Decimal("10.50") + Decimal("0.1"), "10.6"),
-        (Decimal("5e3"), "5000"),
-        (3000.0, "3000"),
-        (Decimal("-0.000000000000000000001"), "0"),
-        (Decimal("1e40"), "1" + "0" * 40),
-        (0.1, "0.10000000000000001"),
-    ],
-)
-def test_spelling_of_long_doubles(value: Decimal | float, text: str) -> None:
-    assert format_long_double(value) == text.encode()

@@ -24,7 +24,7 @@ def condition_of(argv: list[bytes]) -> frozenset[bytes]:
     for arg in argv[3:]:
         word = arg.upper()
         if word not in (b"NX", b"XX", b"GT", b"LT"):
-            raise RedisError(b"ERR Unsupported option " + arg)
+            raise RedisError(b"ERR Unsupported option " + arg.split(b"\0")[0])
         words.add(word)
     if b"NX" in words and len(words) > 1:
         raise RedisError(b"ERR NX and XX, GT or LT options at the same time are not compatible")

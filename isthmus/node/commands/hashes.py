@@ -12,8 +12,8 @@ from isthmus.node.commands.scan_options import (
     write_nothing,
     write_page,
 )
-from isthmus.node.commands.strings import decimal
-from isthmus.node.engine.args import integer, number, syntax
+from isthmus.node.commands.strings import long_double
+from isthmus.node.engine.args import integer, syntax
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import (
     NAN_OR_INFINITY,
@@ -34,7 +34,7 @@ from isthmus.node.values.hashes import (
     set_total,
     without_expired,
 )
-from isthmus.wire.scalars import INT64_MAX, INT64_MIN, format_long_double, parse_int
+from isthmus.wire.scalars import INT64_MAX, INT64_MIN, parse_int
 
 VALUE_NOT_INTEGER = b"ERR hash value is not an integer"
 VALUE_NOT_FLOAT = b"ERR hash value is not a float"
@@ -171,19 +171,19 @@ def hincrby(ctx: Context, argv: list[bytes]) -> None:
 def hincrbyfloat(ctx: Context, argv: list[bytes]) -> None:
     """Add a number to the number in a field; a missing field counts as 0."""
     key, field = argv[1], argv[2]
-    delta = decimal(argv[3])
+    delta = long_double(argv[3])
     if not delta.is_finite():
         raise RedisError(DELTA_NOT_FINITE)
     value: HashValue | None = look_for_write(ctx, argv)
     old = None if value is None else value.get(field)
     if old is not None:
-        number(old, VALUE_NOT_FLOAT)
-        delta += decimal(old)
+        before = long_double(old, VALUE_NOT_FLOAT)
+        if not before.is_finite():
+            raise RedisError(NAN_OR_INFINITY)
+        delta += before
     if not delta.is_finite():
         raise RedisError(NAN_OR_INFINITY)
-    text = format_long_double(delta)
-    # A result is only kept if it can be read again as the number it is.
-    number(text, NAN_OR_INFINITY)
+    text = delta.spelt()
     if value is None:
         value = create(ctx.db, key)
     set_total(ctx.db, key, value, field, text)

@@ -7,6 +7,7 @@ been looked at. MATCH only filters what is returned.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from isthmus.node.engine.args import integer, syntax
@@ -17,16 +18,22 @@ from isthmus.node.engine.table import Table
 
 INVALID_CURSOR = b"ERR invalid cursor"
 NOVALUES_ELSEWHERE = b"ERR NOVALUES option can only be used in HSCAN"
-CURSOR_DIGITS_MAX = 20
+# As strtoull reads it, but of what is negative only zero.
+CURSOR = re.compile(rb"[ \t\n\v\f\r]*(?:\+?0*(\d{1,20})|-0+)")
 CURSOR_MAX = 2**64 - 1
 BUCKETS_PER_ELEMENT = 10
 
 
 def parse_cursor(text: bytes) -> int:
-    """The cursor, an unsigned 64-bit number; RedisError if it is none."""
-    if len(text) > CURSOR_DIGITS_MAX or not text.isdigit() or int(text) > CURSOR_MAX:
+    """The cursor, an unsigned 64-bit number; RedisError if it is none.
+
+    As in Redis a plain negative number is none, and whatever else strtoull takes is one.
+    """
+    match = CURSOR.fullmatch(text)
+    cursor = CURSOR_MAX + 1 if match is None else int(match[1] or b"0")
+    if cursor > CURSOR_MAX:
         raise RedisError(INVALID_CURSOR)
-    return int(text)
+    return cursor
 
 
 class ScanOptions:

@@ -12,10 +12,9 @@ of values/strings.py may change one, and no command may let a bytearray out of i
 from __future__ import annotations
 
 from array import array
-from decimal import Decimal
 from typing import Any
 
-from isthmus.node.engine.args import bounded, integer, number, syntax
+from isthmus.node.engine.args import bounded, integer, syntax
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import (
     NAN_OR_INFINITY,
@@ -30,8 +29,10 @@ from isthmus.node.engine.registry import ANY, ARRAY, BULK, INTEGER, NULL, OK, co
 from isthmus.node.engine.spec import DENYOOM, FAST, READONLY, WRITE
 from isthmus.node.values.keys import delete, expire_at, persist
 from isthmus.node.values.strings import append, increment, overlay, put, put_keep
+from isthmus.wire.long_double import LongDouble
+from isthmus.wire.long_double import parse as parse_long_double
 from isthmus.wire.reply import ReplyWriter
-from isthmus.wire.scalars import format_long_double, i64
+from isthmus.wire.scalars import i64
 
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
@@ -279,13 +280,12 @@ def decrby(ctx: Context, argv: list[bytes]) -> None:
     add(ctx, argv[1], -delta, b"decrby")
 
 
-def decimal(text: bytes) -> Decimal:
-    """A finite or infinite number with all its typed digits; RedisError if it is none."""
-    value = number(text)
-    if value in (float("inf"), float("-inf")):
-        return Decimal(value)
-    shown = text.decode("ascii").lower()
-    return Decimal(value) if "x" in shown else Decimal(shown)
+def long_double(text: bytes, error: bytes = NOT_FLOAT) -> LongDouble:
+    """The number that a float increment counts in; RedisError(error) if text is none."""
+    try:
+        return parse_long_double(text)
+    except ValueError:
+        raise RedisError(error) from None
 
 
 @command("INCRBYFLOAT key increment", since="2.6.0", group="string", flags=WRITE | DENYOOM | FAST,
@@ -295,16 +295,14 @@ def incrbyfloat(ctx: Context, argv: list[bytes]) -> None:
     """Add a number to the number at key."""
     key = argv[1]
     old = ctx.string_for_write(key)
-    value = Decimal(0) if old is None else decimal(bytes(old))
-    delta = decimal(argv[2])
+    value = LongDouble(0) if old is None else long_double(bytes(old))
+    delta = long_double(argv[2])
     if not value.is_finite() or not delta.is_finite():
         raise RedisError(NAN_OR_INFINITY)
     try:
-        text = format_long_double(value + delta)
+        text = (value + delta).spelt()
     except ValueError:
         raise RedisError(NAN_OR_INFINITY) from None
-    # A result is only kept if it can be read again as the number it is.
-    number(text, NOT_FLOAT)
     put_keep(ctx.db, key, text, b"incrbyfloat")
     ctx.reply.bulk(text)
 

@@ -18,13 +18,15 @@ from isthmus.node.engine.effect import replays
 from isthmus.node.engine.errors import NOT_INTEGER, OVERFLOW, WRONGTYPE, RedisError
 from isthmus.node.engine.keyspace import Database
 from isthmus.wire.digits import format_int, parse_int
-from isthmus.wire.scalars import i64
+from isthmus.wire.scalars import INT64_MAX, INT64_MIN, i64
 
 # What Database.increment answers when it did nothing.
 NO_INTEGER = 1
 NO_ROOM = 2
 NOT_PACKED = 3
 
+# One more than any integer takes.
+NUMBER_BYTES_MAX = 21
 NO_MEMORY = b"ERR insufficient memory for a string of this length"
 
 
@@ -78,11 +80,15 @@ def increment_other(db: Database, key: bytes, delta: i64) -> i64:
         return NO_INTEGER
     if type(old) is not bytearray:
         raise RedisError(WRONGTYPE)
-    # A number has few digits; stored as plain bytes it is counted like any other.
-    if len(old) <= 20:
-        db.store_keep(key, bytes(old))
-        return db.increment(key, delta)
-    return NO_INTEGER
+    try:
+        total = parse_int(bytes(old[:NUMBER_BYTES_MAX])) + delta
+    except ValueError:
+        return NO_INTEGER
+    if not INT64_MIN <= total <= INT64_MAX:
+        return NO_ROOM
+    # Stored as plain bytes it is counted like any other.
+    db.store_keep(key, bytes(old))
+    return db.increment(key, delta)
 
 
 @replays(b"INCRBY")

@@ -84,6 +84,8 @@ def create(db: Database, key: bytes) -> ZSetValue:
 
 def add_one(db: Database, key: bytes, value: ZSetValue, member: bytes, score: float) -> i64:
     """ZADD key score member: 2 if the member is new, 1 if its score has changed, else 0."""
+    if not value.outgrown:
+        score += 0.0  # a listpack keeps whole scores as integers, which have no -0
     state: i64 = value.upsert(member, score)
     if state and db.changed(key):
         db.record([b"ZADD", key, format_float(score), member], b"zadd", b"z")
@@ -126,6 +128,8 @@ def add_pairs(
                 continue
         result.processed += 1
         result.score = score
+        if not value.outgrown:
+            score += 0.0  # as in add_one()
         state: i64 = value.upsert(member, score)
         if state == 0:
             continue

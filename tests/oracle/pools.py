@@ -1,0 +1,167 @@
+"""What requests are filled with: small pools, so that things meet; and limits, where bugs live.
+
+A pool is named as the argument of the syntax line, with the group in front where that matters
+(`hash.value`), or as the kind of the argument if nothing fits better. SPECIFIC overrides for one
+argument of one command. Numbers that would make both servers allocate half a gigabyte are left to
+tests/hostile.
+"""
+
+from __future__ import annotations
+
+KEYS = [
+    b"str1", b"str2", b"str3", b"has1", b"has2", b"lis1", b"lis2", b"set1", b"set2", b"set3",
+    b"sor1", b"sor2", b"sor3", b"bit1", b"bit2", b"hyp1", b"hyp2", b"geo1", b"geo2", b"str5",
+    b"xst1", b"xst2", b"none",
+]  # fmt: skip
+MIN, MAX = b"-9223372036854775808", b"9223372036854775807"
+LIMITS = [
+    MIN, MAX, b"9223372036854775808", b"-9223372036854775809", b"4294967296", b"-2147483649",
+    b"9" * 40, b"", b"x", b"1.0", b"007", b"+1", b"-0", b" 1", b"1 ", b"0x10", b"1_0",
+]  # fmt: skip
+SMALL = [b"0", b"1", b"2", b"3", b"-1", b"-2", b"-3", b"5", b"10", b"-10", b"100"]
+ODD = [*LIMITS, b"nan", b"inf", b"-inf", b"\xff\x00", b"FOO", b"WITHSCORES", b"LIMIT", b"(1", b"*"]
+FLOATS = [
+    b"0", b"1", b"-1", b"1.5", b"-0.25", b"3.0", b"1e3", b"2.5e-3", b"100", b"0.1", b"10",
+    b"3.14159",
+]  # fmt: skip
+BAD_FLOATS = [b"nan", b"", b"x", b" 1", b"1 ", b"1_0", b"1e400", b"-1e400", b"inf", b"-inf"]
+SCORES = [
+    *FLOATS, *FLOATS, b"1e20", b"1e21", b"inf", b"-inf", b"+inf", b"5e-324", b"1.7e308", b"-0",
+    b"0.30000000000000004", b"9007199254740993", b"123456789012345678", b"1e-7", b"nan", b"x", b"",
+]  # fmt: skip
+BOUNDS = [
+    *FLOATS, b"-inf", b"+inf", b"-inf", b"+inf", b"(1", b"(3", b"(-inf", b"(", b"[1", b"nan", b"x",
+]  # fmt: skip
+LEX = [b"-", b"+", b"-", b"+", b"[a", b"(a", b"[b", b"(c", b"[", b"(", b"[\xff", b"a", b"", b"(d"]
+NAMES = [
+    b"a", b"b", b"c", b"d", b"e", b"1", b"2", b"-7", b"3.5", b"", b"\xff\x00\r\n", b"m" * 40,
+    b"9223372036854775807", b"007", b"hello",
+]  # fmt: skip
+FAR_S, FAR_MS = b"4102444800", b"4102444800000"
+STREAM_IDS = [
+    b"1-1", b"1-2", b"2-0", b"3-1", b"5-5", b"5", b"6-*", b"7", b"8-1", b"9-0", b"0-0", b"0-1",
+    b"0", b"18446744073709551615-18446744073709551615", b"18446744073709551616-1", b"x", b"1-x",
+    b"-", b"1-", b"10-1", b"11-1", b"12-1", b"20-*", b"30-1", b"1-1-1",
+]  # fmt: skip
+
+POOLS: dict[str, list[bytes]] = {
+    "string": [*NAMES, *SMALL],
+    "integer": SMALL * 3 + LIMITS,
+    "double": SCORES,
+    "unix-time": [FAR_S, FAR_MS, FAR_S, FAR_MS, b"1", b"0", b"-1", *LIMITS],
+    "unix-time-seconds": [FAR_S, FAR_S, FAR_S, b"1", b"0", b"-1", *LIMITS],
+    "unix-time-milliseconds": [FAR_MS, FAR_MS, FAR_MS, b"1", b"0", b"-1", *LIMITS],
+    "seconds": [b"1000", b"5000", b"100000", b"0", b"-1", b"9223372036854775", *LIMITS],
+    "milliseconds": [b"1000000", b"5000000", b"100000000", b"0", b"-1", *LIMITS],
+    "pattern": [b"*", b"?", b"[a-c]*", b"*1", b"h?llo", b"\\*", b"", b"[^a]", b"str*", b"[", b"*["],
+    "cursor": [b"0", b"0", b"0", b"0", b"x", b"1.0", b"9" * 21],
+    "count": [b"1000", b"1000", b"100", b"1", b"2", b"3", b"0", b"-1", *LIMITS],
+    "numkeys": SMALL + [b"x", MAX, b""],
+    "type": [b"string", b"LIST", b"hash", b"set", b"zset", b"stream", b"nope", b""],
+    "db": [b"0", b"0", b"1", b"2", b"15", b"16", b"-1", b"x"],
+    "destination-db": [b"0", b"1", b"2", b"16", b"-1", b"x"],
+    "index1": [b"0", b"1", b"2", b"15", b"16", b"-1", b"x"],
+    "index2": [b"0", b"1", b"2", b"15", b"16", b"-1", b"x"],
+    "connection.index": [b"0", b"0", b"0", b"1", b"2", b"15", b"16", b"-1", b"x", b""],
+    "increment": SMALL * 2 + LIMITS,
+    "decrement": SMALL * 2 + LIMITS,
+    "float-increment": FLOATS * 2 + BAD_FLOATS,
+    "offset": [b"0", b"1", b"2", b"5", b"7", b"20", b"-1", b"-5", b"x", b"", MIN, MAX],
+    "value": [*NAMES, b"x" * 45, b"some text", b"10", b"1.5", b"\x00\xff\x0f"],
+    "member": NAMES, "field": NAMES, "element": NAMES, "pivot": NAMES,
+    "score": SCORES, "weight": SCORES, "min": BOUNDS, "max": BOUNDS,
+    "lex": LEX, "list-index": [*SMALL, b"x", b"", b"9223372036854775808"],
+    # Without what Redis answers with 2^31 elements or more.
+    "draws": [*SMALL, *SMALL, MIN, MAX, b"9223372036854775808", b"x", b"", b"1.0"],
+    "lexkey": [b"lex1", b"lex2"],
+    "lexmember": [b"a", b"b", b"ab", b"c", b"d", b"", b"\xff"],
+    "zstart": SMALL * 3 + LIMITS, "zstop": SMALL * 2 + [b"-1", b"-1", b"100"] + LIMITS,
+    "limit": [b"0", b"1", b"2", b"10", b"-1", b"x", MAX],
+    "bits": [b"0", b"1", b"1", b"2", b"-1", b"x", b""],
+    "bit-offset": [b"0", b"1", b"7", b"8", b"9", b"15", b"100", b"-1", b"4294967296", b"x", b""],
+    "encoding": [
+        b"u8", b"i8", b"u1", b"i5", b"u63", b"i64", b"u64", b"i65", b"u0", b"i1", b"i0", b"U8",
+        b"u", b"8", b"i16", b"u32", b"x",
+    ],
+    "field-offset": [b"0", b"#0", b"#1", b"3", b"100", b"#-1", b"-1", b"#x", b"4294967296", b"#"],
+    "id": STREAM_IDS, "start": SMALL * 2 + LIMITS, "stop": SMALL * 2 + LIMITS,
+    "end": SMALL * 2 + LIMITS,
+    "stream.start": [*STREAM_IDS, b"-", b"+", b"(1-1", b"(5", b"-"],
+    "stream.end": [*STREAM_IDS, b"-", b"+", b"(1-1", b"+", b"(5"],
+    "group": [b"g1", b"g2", b"", b"g3"], "consumer": [b"c1", b"c2", b""],
+    "longitude": [b"13.361389", b"15.087269", b"0", b"-180", b"180", b"181", b"-122.4", b"x"],
+    "latitude": [b"38.115556", b"37.502669", b"0", b"-85.05112878", b"85.05112878", b"86", b"37.7"],
+    "radius": [b"200", b"0", b"1", b"10000", b"-1", b"x", b"1e9"],
+    "width": [b"400", b"0", b"-1", b"x", b"10000"], "height": [b"400", b"0", b"-1", b"10000"],
+    "protover": [b"2", b"3", b"1", b"4", b"x", b""],
+    "command": [b"GET", b"SET", b"MSET", b"zunionstore", b"nope", b"del", b"sort"],
+}  # fmt: skip
+
+SPECIFIC: dict[tuple[str, str], str] = {
+    ("incrbyfloat", "increment"): "float-increment",
+    ("hincrbyfloat", "increment"): "float-increment",
+    ("zincrby", "increment"): "score",
+    ("hrandfield", "count"): "draws", ("srandmember", "count"): "draws",
+    ("zrandmember", "count"): "draws",
+    ("zlexcount", "key"): "lexkey", ("zlexcount", "min"): "lex", ("zlexcount", "max"): "lex",
+    ("zrangebylex", "key"): "lexkey", ("zrangebylex", "min"): "lex", ("zrangebylex", "max"): "lex",
+    ("zrevrangebylex", "key"): "lexkey", ("zrevrangebylex", "min"): "lex",
+    ("zrevrangebylex", "max"): "lex", ("zremrangebylex", "key"): "lexkey",
+    ("zremrangebylex", "min"): "lex", ("zremrangebylex", "max"): "lex",
+    ("zrange", "start"): "zstart", ("zrange", "stop"): "zstop",
+    ("zrangestore", "min"): "zstart", ("zrangestore", "max"): "zstop",
+    # Past 32 bits Redis sets another element than the one that was named; we refuse.
+    ("lset", "index"): "list-index", ("lrem", "count"): "list-index",
+    ("setbit", "offset"): "bit-offset", ("getbit", "offset"): "bit-offset",
+    ("setbit", "value"): "bits", ("bitpos", "bit"): "bits",
+    ("bitfield", "offset"): "field-offset", ("bitfield_ro", "offset"): "field-offset",
+    ("xadd", "id"): "id", ("xsetid", "last-id"): "id",
+}  # fmt: skip
+
+# What fills keys, drawn more often than what reads them.
+ADDERS = frozenset(
+    "set append hset hincrby sadd zadd zincrby rpush lpush setbit pfadd geoadd xadd xgroup|create "
+    "mset setrange hmset hexpire hpexpireat xreadgroup".split()
+)
+# Commands of all groups that belong into every stream.
+SHARED = frozenset(
+    "del expire pexpireat persist type object|encoding copy rename exists ttl".split()
+)
+# What ends a connection, changes the process, or answers from another world.
+SKIPPED = frozenset(
+    "quit shutdown reset hello auth flushall flushdb client|kill client|reply client|list "
+    "client|info client|id client|pause client|unpause client|no-evict client|tracking "
+    "client|caching client|unblock client|getname client|setname client|setinfo client|getredir "
+    "client|trackinginfo client|no-touch client|help client|evict multi exec discard watch unwatch "
+    "monitor debug sync psync replicaof slaveof failover lolwut module subscribe psubscribe "
+    "ssubscribe unsubscribe punsubscribe sunsubscribe migrate restore restore-asking dump sort "
+    "select swapdb scan wait waitaof object|freq pfdebug pfselftest eval evalsha eval_ro "
+    "evalsha_ro fcall fcall_ro".split()
+)
+SKIPPED_TOKENS = frozenset({"block", "bylex"})
+
+EXTRA: dict[str, tuple[str, ...]] = {
+    "sorted_set": (
+        "ZADD $lexkey 0 $lexmember 0 $lexmember", "ZADD $lexkey 0 $lexmember",
+        "ZRANGE $lexkey $lex $lex BYLEX", "ZRANGE $lexkey $lex $lex BYLEX REV LIMIT $offset $count",
+        "ZREM $lexkey $lexmember", "ZRANGE $key $min $max BYSCORE",
+        "ZRANGE $key $min $max BYSCORE LIMIT $offset $count WITHSCORES",
+        "ZRANGE $key $max $min BYSCORE REV", "ZRANGESTORE $key $key $min $max BYSCORE",
+        "ZRANGESTORE $lexkey $lexkey $lex $lex BYLEX LIMIT $offset $count",
+        "ZRANDMEMBER $key -3 WITHSCORES", "SADD $key $member $member", "@lapse $key",
+    ),
+    "generic": (
+        "SET $key $value", "RPUSH $key $value $value", "HSET $key $field $value", "SADD $key 1 2",
+        "ZADD $key 1 a 2 b", "SCAN 0 COUNT 1000", "SCAN 0 MATCH $pattern COUNT 1000",
+        "SCAN 0 TYPE $type COUNT 1000", "SCAN $cursor", "SELECT 0", "SWAPDB 1 2", "KEYS *",
+        "@lapse $key", "@lapse $key", "SCAN 0 $string $integer",
+    ),
+    "hash": ("@lapse $key", "HSCAN $key 0 COUNT 1000", "HSCAN $key 0 NOVALUES"),
+    "set": ("@lapse $key", "SADD $key 1 2 3 4 5 6 7 8 9", "SADD $key a b c d e f g h i"),
+    "list": ("@lapse $key", "RPUSH $key a b c d e f", "LPUSH $key 1 2 3 $element"),
+    "string": ("@lapse $key", "SET $key $integer", "LCS $key $key IDX WITHMATCHLEN"),
+    "bitmap": ("@lapse $key", "SET $key $value", "BITCOUNT $key $start $end BIT"),
+    "hyperloglog": ("@lapse $key", "SET $key $value"),
+    "geo": ("@lapse $key", "ZADD $key $score $member"),
+    "stream": ("@lapse $key", "XADD $key $id f v", "XADD $key $id f v g w"),
+}  # fmt: skip
