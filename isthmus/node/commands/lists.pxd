@@ -3,8 +3,9 @@ from isthmus.node.values.lists cimport (
     ListValue, insert, move, pop, pop_one, push, remove, replace, trim
 )
 
-cdef bint is_left(bytes word)
+cpdef bint is_left(bytes word)
 cpdef void push_existing(Context ctx, list[bytes] argv, bint front)
 cdef void write_end(Context ctx, ListValue value, long long count, bint front)
 cpdef void pop_end(Context ctx, list[bytes] argv, bint front)
-cdef void move_one(Context ctx, bytes source, bint from_head, bytes destination, bint to_head)
+cpdef bint pop_first(Context ctx, list[bytes] keys, bint front, long long count)
+cpdef void move_one(Context ctx, bytes source, bint from_head, bytes destination, bint to_head)

@@ -176,32 +176,43 @@ def rpop(ctx: Context, argv: list[bytes]) -> None:
     pop_end(ctx, argv, False)
 
 
+def parse_mpop(argv: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
+    """numkeys key... LEFT|RIGHT [COUNT count], from `at` on; the keys, whether left, the count."""
+    numkeys = bounded(argv[at], 1, LONG_MAX, NUMKEYS_TOO_SMALL)
+    where = at + numkeys + 1
+    if where >= len(argv):
+        raise syntax()
+    front = is_left(argv[where])
+    count = 0
+    for option in range(where + 1, len(argv), 2):
+        if count or argv[option].upper() != b"COUNT" or option + 1 == len(argv):
+            raise syntax()
+        count = bounded(argv[option + 1], 1, LONG_MAX, COUNT_TOO_SMALL)
+    return argv[at + 1 : where], front, count or 1
+
+
+def pop_first(ctx: Context, keys: list[bytes], front: bool, count: i64) -> bool:
+    """Pop `count` elements off the first list there is and reply with its key and them."""
+    for key in keys:
+        value: ListValue | None = ctx.write(key, ListValue)
+        if value is not None:
+            ctx.reply.array(2)
+            ctx.reply.bulk(key)
+            write_end(ctx, value, count, front)
+            pop(ctx.db, key, value, count, front)
+            return True
+    return False
+
+
 @command("LMPOP numkeys key [key ...] <LEFT | RIGHT> [COUNT count]", since="7.0.0", group="list",
          flags=WRITE, categories="LIST", keys="idx:1>keynum:0,1,1(RW|ACCESS|DELETE)",
          complexity="O(N+M) where N is the number of provided keys and M is the number of elements "
          "returned.", reply=ARRAY | NULL)  # fmt: skip
 def lmpop(ctx: Context, argv: list[bytes]) -> None:
     """Pop elements off the first of several lists that is not empty."""
-    numkeys = bounded(argv[1], 1, LONG_MAX, NUMKEYS_TOO_SMALL)
-    if numkeys + 2 >= len(argv):
-        raise syntax()
-    front = is_left(argv[numkeys + 2])
-    count = 0
-    at = numkeys + 3
-    while at < len(argv):
-        if count or argv[at].upper() != b"COUNT" or at + 1 == len(argv):
-            raise syntax()
-        count = bounded(argv[at + 1], 1, LONG_MAX, COUNT_TOO_SMALL)
-        at += 2
-    for key in argv[2 : numkeys + 2]:
-        value: ListValue | None = ctx.write(key, ListValue)
-        if value is not None:
-            ctx.reply.array(2)
-            ctx.reply.bulk(key)
-            write_end(ctx, value, count or 1, front)
-            pop(ctx.db, key, value, count or 1, front)
-            return
-    ctx.reply.null_array()
+    keys, front, count = parse_mpop(argv, 1)
+    if not pop_first(ctx, keys, front, count):
+        ctx.reply.null_array()
 
 
 def move_one(

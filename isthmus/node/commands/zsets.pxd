@@ -10,4 +10,5 @@ from isthmus.node.values.zsets cimport (
 cpdef void refit(Context ctx, ZSetValue value)
 cdef void add(Context ctx, list[bytes] argv, long long flags)
 cdef void pop(Context ctx, list[bytes] argv, bint highest)
-cdef void take(Context ctx, bytes key, ZSetValue value, long long count, bint highest, bint nested)
+cpdef bint pop_first(Context ctx, list[bytes] keys, bint highest, long long count)
+cpdef void take(Context ctx, bytes key, ZSetValue value, long long count, bint highest, bint nested)

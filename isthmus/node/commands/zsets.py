@@ -260,6 +260,38 @@ def zpopmax(ctx: Context, argv: list[bytes]) -> None:
     pop(ctx, argv, True)
 
 
+def parse_mpop(argv: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
+    """numkeys key... MIN|MAX [COUNT count], from `at` on; the keys, whether MAX, the count."""
+    numkeys = bounded(argv[at], 1, INT64_MAX, NUMKEYS_TOO_SMALL)
+    where = at + numkeys + 1
+    if where >= len(argv):
+        raise syntax()
+    end = argv[where].upper()
+    if end not in (b"MIN", b"MAX"):
+        raise syntax()
+    count = 0
+    for option in range(where + 1, len(argv), 2):
+        if count or argv[option].upper() != b"COUNT" or option + 1 == len(argv):
+            raise syntax()
+        count = bounded(argv[option + 1], 1, INT64_MAX, COUNT_TOO_SMALL)
+    return argv[at + 1 : where], end == b"MAX", count or 1
+
+
+def pop_first(ctx: Context, keys: list[bytes], highest: bool, count: i64) -> bool:
+    """Take `count` members off the first sorted set there is; reply with its key and them."""
+    for key in keys:
+        value: ZSetValue | None = ctx.write(key, ZSetValue)
+        if value is not None:
+            if count > value.count:
+                count = value.count
+            ctx.reply.array(2)
+            ctx.reply.bulk(key)
+            ctx.reply.array(count)
+            take(ctx, key, value, count, highest, True)
+            return True
+    return False
+
+
 @command("ZMPOP numkeys key [key ...] <MIN | MAX> [COUNT count]", since="7.0.0",
          group="sorted_set", flags=WRITE, categories="SORTEDSET",
          keys="idx:1>keynum:0,1,1(RW|ACCESS|DELETE)",
@@ -268,29 +300,9 @@ def zpopmax(ctx: Context, argv: list[bytes]) -> None:
          reply=ARRAY | NULL)  # fmt: skip
 def zmpop(ctx: Context, argv: list[bytes]) -> None:
     """Take members off the first of several sorted sets that is not empty."""
-    numkeys = bounded(argv[1], 1, INT64_MAX, NUMKEYS_TOO_SMALL)
-    if numkeys >= len(argv) - 2:
-        raise syntax()
-    where = argv[numkeys + 2].upper()
-    if where not in (b"MIN", b"MAX"):
-        raise syntax()
-    count = 0
-    at = numkeys + 3
-    while at < len(argv):
-        if count or argv[at].upper() != b"COUNT" or at + 1 == len(argv):
-            raise syntax()
-        count = bounded(argv[at + 1], 1, INT64_MAX, COUNT_TOO_SMALL)
-        at += 2
-    for key in argv[2 : numkeys + 2]:
-        value: ZSetValue | None = ctx.write(key, ZSetValue)
-        if value is not None:
-            count = min(count or 1, value.count)
-            ctx.reply.array(2)
-            ctx.reply.bulk(key)
-            ctx.reply.array(count)
-            take(ctx, key, value, count, where == b"MAX", True)
-            return
-    ctx.reply.null_array()
+    keys, highest, count = parse_mpop(argv, 1)
+    if not pop_first(ctx, keys, highest, count):
+        ctx.reply.null_array()
 
 
 # --- random draws --------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ cpdef void increment(Database db, bytes key, HashValue value, bytes field, long 
                      long long delta)
 @cython.locals(gone=list)
 cpdef long long remove_fields(Database db, HashValue value, list[bytes] argv)
-cdef void removed(Database db, bytes key, HashValue value, list gone)
+cdef void removed(Database db, bytes key, HashValue value, list[bytes] gone)
 
 @cython.locals(now="long long", gone=list)
 cpdef HashValue without_expired(Database db, bytes key, HashValue value, list[bytes] fields)
