@@ -89,9 +89,15 @@ def config_resetstat(ctx: Context, argv: list[bytes]) -> None:
     """Set the counters that INFO shows back to zero."""
     ctx.hits = ctx.misses = ctx.error_replies = ctx.commands = 0
     ctx.error_counts = {}
-    ctx.keyspace.expired_keys = 0
+    keyspace = ctx.keyspace
+    keyspace.expired_keys = keyspace.expired_fields = keyspace.evicted_keys = 0
+    keyspace.freed_values = 0
     node = ctx.node
     node.connections_received = node.connections_rejected = node.auth_failures = 0
+    node.evicted_clients = 0
+    node.acl.refused = dict.fromkeys(node.acl.refused, 0)
+    if node.server is not None:
+        node.server.reset_counters()
     for spec in specs():
         for one in (spec, spec.alone):
             if one is not None:
