@@ -15,6 +15,7 @@ cdef class Peer:
     cdef public bint open
     cdef public bint closing
     cdef public bint queued
+    cdef public bint overrun
     cdef bint writing
     # Served in the next turn; bytes wait in its socket, also its end; requests wait in its parser;
     # it does not read what it was sent.

@@ -58,6 +58,8 @@ class Peer:
         self.open = True
         self.closing = False
         self.queued = False
+        # Others sent it more than may wait for it: it is cut off at the end of the turn.
+        self.overrun = False
         self.fd = -1
         self.bytes_in = 0
         self.bytes_out = 0
@@ -94,6 +96,9 @@ class Peer:
     def send(self, data: bytes) -> i64:
         """Queue bytes to be sent at the end of this turn."""
         if self.open and data:
+            if len(self._backlog) > self.output_bytes_max:
+                self.overrun = True
+                return 0
             self._backlog += data
             too_much = len(self._backlog) > self.output_bytes_max
             if not self.queued and (too_much or not self._writing):
@@ -344,6 +349,10 @@ class Pump:
         """Send the backlog as far as the socket takes it; EPOLLOUT is armed while some is left."""
         assert peer._socket is not None
         backlog = peer._backlog
+        if peer.overrun:
+            self.output_limit_disconnections += 1
+            self.close(peer)
+            return
         if backlog:
             try:
                 sent = peer._socket.send(backlog, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)

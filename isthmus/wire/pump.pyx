@@ -90,11 +90,15 @@ cdef class Peer:
         return 0
 
     cpdef int send(self, bytes data) except -1:
-        """Queue bytes to be sent at the end of this turn."""
+        """Queue bytes to be sent at the end of this turn; too many cut the peer off."""
+        if self.open and self.backlog_end - self.backlog_start > self.output_bytes_max:
+            # It stands in pump.dirty already.
+            self.overrun = True
+            return 0
         return self.send_raw(<char*>data, len(data))
 
     cdef int send_raw(self, const char* data, Py_ssize_t count) except -1:
-        cdef Py_ssize_t size = self.backlog_end - self.backlog_start, capacity
+        cdef Py_ssize_t size, capacity
         cdef char* grown
         if not self.open or count == 0:
             return 0
@@ -104,6 +108,7 @@ cdef class Peer:
             self.send_raw(
                 self.pump.reply.buf + self.range_start, self.range_end - self.range_start
             )
+        size = self.backlog_end - self.backlog_start
         if self.backlog_end + count > self.backlog_capacity:
             if self.backlog_start:
                 memmove(self.backlog, self.backlog + self.backlog_start, size)
@@ -495,6 +500,9 @@ cdef class Pump:
         """Send the backlog as far as the socket takes it; EPOLLOUT is armed while some is left."""
         cdef Py_ssize_t size = peer.backlog_end - peer.backlog_start
         cdef ssize_t sent = 0
+        if peer.overrun:
+            self.output_limit_disconnections += 1
+            return self.close(peer)
         if size:
             sent = c_send(
                 <int>peer.fd,

@@ -69,6 +69,7 @@ def flushdb(ctx: Context, argv: list[bytes]) -> None:
     """Delete every key of the selected database."""
     check_flush(argv)
     flush(ctx.db)
+    ctx.node.tracking.flushed()
     ctx.reply.ok()
 
 
@@ -81,6 +82,7 @@ def flushall(ctx: Context, argv: list[bytes]) -> None:
     for db in ctx.keyspace.databases:
         if db.size:
             flush(db)
+    ctx.node.tracking.flushed()
     ctx.reply.ok()
 
 

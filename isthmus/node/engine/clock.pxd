@@ -3,4 +3,5 @@ cdef class Clock:
     cdef public bint manual
     cdef public long long manual_ns
     cpdef long long refresh(self)
+    cpdef long long wall_us(self)
     cpdef long long mono_ns(self)

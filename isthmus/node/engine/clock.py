@@ -29,6 +29,10 @@ class Clock:
             self.now_ms = time.time_ns() // 1_000_000
         return self.now_ms
 
+    def wall_us(self) -> i64:
+        """Unix time in microseconds, read now."""
+        return self.now_ms * 1000 if self.manual else time.time_ns() // 1000
+
     def mono_ns(self) -> i64:
         """Nanoseconds of a clock that never goes back."""
         return self.manual_ns if self.manual else time.monotonic_ns()

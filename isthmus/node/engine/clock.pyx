@@ -18,6 +18,14 @@ cdef class Clock:
             self.now_ms = <long long>t.tv_sec * 1000 + t.tv_nsec // 1000000
         return self.now_ms
 
+    cpdef long long wall_us(self):
+        """Unix time in microseconds, read now."""
+        cdef timespec t
+        if self.manual:
+            return self.now_ms * 1000
+        clock_gettime(CLOCK_REALTIME, &t)
+        return <long long>t.tv_sec * 1000000 + t.tv_nsec // 1000
+
     cpdef long long mono_ns(self):
         """Nanoseconds of a clock that never goes back."""
         cdef timespec t

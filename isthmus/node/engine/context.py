@@ -95,6 +95,8 @@ class Context:
     def settle(self) -> None:
         """Hand effects to their sinks, and send the session what it was sent behind its reply."""
         self.log.flush()
+        if self.node.tracking.pending:
+            self.node.tracking.broadcast()
         if self.own_pushes:
             pushes, self.own_pushes = self.own_pushes, []
             self.node.deliver(self.session, b"".join(pushes))

@@ -7,7 +7,7 @@ from isthmus.node.engine.spec cimport CommandSpec
 @cython.locals(count=Py_ssize_t, mark=Py_ssize_t, commands=dict)
 cpdef void execute(Context ctx, ClientState session, list[bytes] argv)
 cdef void finish(Context ctx, ClientState session)
-@cython.locals(mark=Py_ssize_t, now="long long", nanos="long long")
+@cython.locals(mark=Py_ssize_t, now="long long", nanos="long long", monitored="long long")
 cpdef void call(Context ctx, CommandSpec spec, list[bytes] argv)
 cdef bint admit(Context ctx, ClientState session, CommandSpec spec, list[bytes] argv)
 cdef object obstacle(Context ctx, ClientState session, CommandSpec spec)

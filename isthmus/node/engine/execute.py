@@ -30,6 +30,7 @@ from isthmus.node.engine.context import (
 from isthmus.node.engine.errors import (
     CLUSTERDOWN,
     CROSSSLOT,
+    MONITOR_ONLY,
     NOAUTH,
     OOM,
     RedisError,
@@ -39,9 +40,12 @@ from isthmus.node.engine.registry import COMMANDS
 from isthmus.node.engine.spec import (
     ALLOW_BUSY,
     DENYOOM,
+    MAY_REPLICATE,
     READONLY,
+    WRITE,
     CommandSpec,
 )
+from isthmus.wire.scalars import i64
 
 UNKNOWN_ARGS_BYTES_MAX = 128
 # What a queued argument costs beside its bytes, about.
@@ -106,8 +110,10 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
     ctx.spec = spec
     spec.calls += 1
     ctx.commands += 1
-    if ctx.gates & GATE_MONITOR:
-        ctx.node.monitors.feed(ctx, spec, argv)
+    # A command that waited is shown when it came, not each time it is tried again.
+    monitored: i64 = 0
+    if ctx.gates and ctx.session.blocked is None:
+        monitored = ctx.gates & GATE_MONITOR
     try:
         spec.handler(ctx, argv)
     except RedisError as error:
@@ -118,8 +124,10 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
         # A fault of ours; half a reply would spoil the error that follows.
         ctx.reply.truncate(mark)
         raise
-    if ctx.session.gates & GATE_TRACK and spec.flags & READONLY:
+    if ctx.session.gates and ctx.session.gates & GATE_TRACK and spec.flags & READONLY:
         ctx.node.tracking.remember(ctx, spec, argv)
+    if monitored:
+        ctx.node.monitors.feed(ctx, spec, argv)
     now = ctx.clock.mono_ns()
     nanos = now - ctx.mark_ns
     spec.nanos += nanos
@@ -257,6 +265,9 @@ def obstacle(ctx: Context, session: ClientState, spec: CommandSpec) -> bytes | N
         text = ctx.node.scripts.refusal(session, spec)
         if text is not None:
             return text
+    if ctx.gates & GATE_MONITOR and session in ctx.node.monitors.clients:
+        if spec.flags & (READONLY | WRITE | MAY_REPLICATE):
+            return MONITOR_ONLY
     if ctx.gates & GATE_PAUSE and ctx.node.blocking.paused(spec):
         return b""
     return None

@@ -120,6 +120,8 @@ class Cron:
         busy |= self.free()
         if node.keyspace.log.batch:
             node.keyspace.log.flush()
+        if node.tracking.pending:
+            node.tracking.broadcast()
         self.pump.resume_accepting()
         self.steps += 1
         if now_ms - self.idle_check_ms >= IDLE_CHECK_EVERY_MS:
@@ -129,6 +131,25 @@ class Cron:
             node.clock.mono_ns(), (node.ctx.commands, self.pump.bytes_in, self.pump.bytes_out)
         )
         return busy
+
+    def evict_clients(self) -> None:
+        """See what clients hold; close the largest while it is more than maxmemory-clients."""
+        held = self.node.client_memory
+        held.step()
+        self.node.memory.buffers_bytes = held.buffers()
+        limit = limit_of(self.node.config)
+        if not limit:
+            return
+        for client in held.over_limit(limit):
+            self.node.evicted_clients += 1
+            client.close()
+            self.pump.close(client.peer)
+
+    def close_slow_readers(self, now_ms: int) -> None:
+        """Cut off clients that have exceeded their soft output limit for too long."""
+        for client in self.node.output_limits.overdue(now_ms):
+            self.pump.output_limit_disconnections += 1
+            self.pump.close(client.peer)
 
     def free(self) -> bool:
         """Free discarded values for about the budget. True if some are left."""

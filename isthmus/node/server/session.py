@@ -93,6 +93,7 @@ class Session(Peer):
         self.ctx = node.ctx
         self.state = state
         state.peer = self
+        node.output_limits.apply(state)
         self.lookahead = node.lookahead
         self.batch: list[list[bytes]] = []
         self.place = 0
