@@ -54,6 +54,7 @@ cdef class Keyspace:
     cdef public long long expired_keys
     cdef public long long expired_fields
     cdef public bint active_expiry
+    cdef public long long list_limit
     cdef public long long garbage_keys
     cdef public dict ready
     cdef public object tracker

@@ -307,6 +307,8 @@ class Keyspace:
         self.expired_keys = 0
         self.expired_fields = 0
         self.active_expiry = True
+        # list-max-listpack-size, for what OBJECT ENCODING answers (values/lists.py).
+        self.list_limit = -2
         # (database, key) for which clients wait and which has changed, in order.
         self.ready: dict[tuple[Database, bytes], None] = {}
         # Hears of every changed key while log.interest has TRACKED (engine/tracking.py).

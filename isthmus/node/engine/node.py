@@ -37,6 +37,8 @@ class Node:
         self.config = config
         self.run_id = run_id
         self.keyspace = Keyspace(clock, rng, config.integer("databases"))
+        self.set_list_limit()
+        config.on_change("list-max-listpack-size", self.set_list_limit)
         self.ctx = Context(self, self.keyspace, ReplyWriter())
         self.ctx.run = call
         self.blocking = Blocking(self.ctx)
@@ -74,6 +76,10 @@ class Node:
         if self.server is not None:
             return bytes(self.server.random_bytes(count))
         return bytes(self.rng.below(256) for _ in range(count))
+
+    def set_list_limit(self, text: str = "") -> None:
+        """Tell the keyspace what list-max-listpack-size says now."""
+        self.keyspace.list_limit = self.config.integer("list-max-listpack-size")
 
     def use_cluster(self, view: Any) -> None:
         """Serve as a member of a cluster: keys outside view.mine are redirected."""

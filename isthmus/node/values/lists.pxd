@@ -4,8 +4,9 @@ from isthmus.node.values.packed_list cimport PackedList
 cdef class ListValue(PackedList):
     cpdef bytes encoding(self)
 
-cdef void grows(ListValue value, long long added)
-cdef void shrank(ListValue value)
+cdef long long bytes_limit(long long size)
+cdef void grows(Database db, ListValue value, long long count, long long added)
+cdef void shrank(Database db, ListValue value)
 
 cpdef ListValue push(Database db, bytes key, ListValue value, list[bytes] elements, bint front)
 cpdef bytes pop_one(Database db, bytes key, ListValue value, bint front)

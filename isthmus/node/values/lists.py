@@ -1,9 +1,9 @@
 """Lists: the list value and its effect functions.
 
 A list is a PackedList that also knows what OBJECT ENCODING calls it: "listpack" until a change
-would take its listpack beyond 8 KiB (list-max-listpack-size -2), "quicklist" from then on, and
-"listpack" again once a removal leaves half of that or less, as in Redis 7.2 and later. (Redis
-looks at one quicklist node; we look at the whole list, so that both storage twins answer alike.)
+would take it beyond list-max-listpack-size (-2: 8 KiB), "quicklist" from then on, and "listpack"
+again once a removal leaves half of that or less, as in Redis 7.2 and later. (Redis looks at one
+quicklist node; we look at the whole list, so that both storage twins answer alike.)
 
 Effects, each with its key: LPUSH/RPUSH key element..., LPOP/RPOP key [count], LSET key index
 element (index from the head), LINSERT key BEFORE|AFTER pivot element, LREM key count element, LTRIM
@@ -23,9 +23,10 @@ from isthmus.node.values.keys import delete
 from isthmus.node.values.packed_list import PackedList
 from isthmus.wire.scalars import i64, parse_int
 
-LISTPACK_BYTES_MAX = 8192
-# Every element takes at least two bytes of a listpack, so a longer list need not be measured.
-SHRUNK_COUNT_MAX = LISTPACK_BYTES_MAX // 4
+# What -1 to -5 mean; a limit in elements is also one of SAFE_BYTES.
+FIRST_BYTES = 4096
+SMALLEST_LIMIT = -5
+SAFE_BYTES = 8192
 
 
 class ListValue(PackedList):
@@ -43,21 +44,39 @@ class ListValue(PackedList):
         return list(self)
 
 
-def grows(value: ListValue, added: i64) -> None:
-    """Convert a list that is about to get `added` bytes of elements, if that is too much."""
-    if not value.outgrown and value.listpack_bytes() + added > LISTPACK_BYTES_MAX:
-        value.outgrown = True
+def bytes_limit(size: i64) -> i64:
+    """The bytes of a listpack that a list-max-listpack-size below 0 allows."""
+    return FIRST_BYTES << (-1 - max(size, SMALLEST_LIMIT))
+
+
+def grows(db: Database, value: ListValue, count: i64, added: i64) -> None:
+    """Convert a list that is about to get `count` elements of `added` bytes, if it is too much."""
+    if value.outgrown:
+        return
+    size: i64 = db.keyspace.list_limit
+    total: i64 = value.listpack_bytes() + added
+    if size < 0:
+        value.outgrown = total > bytes_limit(size)
+    else:
+        value.outgrown = total > SAFE_BYTES or len(value) + count > max(size, 1)
+    if value.outgrown:
         value.forget_listpack_bytes()
 
 
-def shrank(value: ListValue) -> None:
+def shrank(db: Database, value: ListValue) -> None:
     """Convert a list back that has lost elements, if it is short enough now."""
     if not value.outgrown:
         return
-    if len(value) > SHRUNK_COUNT_MAX:
+    size: i64 = db.keyspace.list_limit
+    if size >= 0:
+        value.outgrown = len(value) > max(size, 1) // 2
+        return
+    most: i64 = bytes_limit(size) // 2
+    # Every element takes at least two bytes of a listpack: a longer list need not be measured.
+    if len(value) > most // 2:
         value.forget_listpack_bytes()
-    elif value.listpack_bytes() <= LISTPACK_BYTES_MAX // 2:
-        value.outgrown = False
+    else:
+        value.outgrown = value.listpack_bytes() > most
 
 
 def push(
@@ -71,7 +90,7 @@ def push(
         added: i64 = 0
         for element in elements:
             added += len(element)
-        grows(value, added)
+        grows(db, value, len(elements), added)
     if front:
         for element in elements:
             value.push_head(element)
@@ -108,7 +127,7 @@ def pop_one(db: Database, key: bytes, value: ListValue, front: bool) -> bytes:
     if len(value) == 0:
         delete(db, key)
     else:
-        shrank(value)
+        shrank(db, value)
     return element
 
 
@@ -121,7 +140,7 @@ def pop(db: Database, key: bytes, value: ListValue, count: i64, front: bool) -> 
         count = length
     else:
         value.remove_range(0 if front else length - count, count)
-        shrank(value)
+        shrank(db, value)
     if db.changed(key):
         argv = [b"LPOP" if front else b"RPOP", key, b"%d" % count]
         db.record(argv, b"lpop" if front else b"rpop", b"l")
@@ -150,9 +169,9 @@ def replay_rpop(db: Database, argv: list[bytes]) -> None:
 
 def replace(db: Database, key: bytes, value: ListValue, index: i64, element: bytes) -> None:
     """LSET key index element; the index is within the list."""
-    grows(value, len(element))
+    grows(db, value, 1, len(element))
     value.set(index, element)
-    shrank(value)
+    shrank(db, value)
     if db.changed(key):
         db.record([b"LSET", key, b"%d" % index, element], b"lset", b"l")
 
@@ -172,7 +191,7 @@ def insert(
     index: i64 = value.find(pivot, 0, 1)
     if index < 0:
         return -1
-    grows(value, len(element))
+    grows(db, value, 1, len(element))
     value.insert(index if before else index + 1, element)
     if db.changed(key):
         argv = [b"LINSERT", key, b"BEFORE" if before else b"AFTER", pivot, element]
@@ -197,7 +216,7 @@ def remove(db: Database, key: bytes, value: ListValue, count: i64, element: byte
         if len(value) == 0:
             delete(db, key)
         else:
-            shrank(value)
+            shrank(db, value)
     return removed
 
 
@@ -218,7 +237,7 @@ def trim(db: Database, key: bytes, value: ListValue, start: i64, stop: i64) -> N
     else:
         value.remove_range(stop + 1, len(value) - stop - 1)
         value.remove_range(0, start)
-        shrank(value)
+        shrank(db, value)
     if db.changed(key):
         db.record([b"LTRIM", key, b"%d" % start, b"%d" % stop], b"ltrim", b"l")
     if emptied:
@@ -244,6 +263,10 @@ def move(
 ) -> bytes:
     """Take an element off one list and put it on another, or the same; returns it."""
     element: bytes = value.get(0 if from_head else len(value) - 1)
+    was_short = not value.outgrown
     push(db, destination, target, [element], to_head)
     pop_one(db, source, value, from_head)
+    if target is value and was_short:
+        # It never was longer than before.
+        value.outgrown = False
     return element
