@@ -188,10 +188,11 @@ def insert(
     db: Database, key: bytes, value: ListValue, pivot: bytes, element: bytes, before: bool
 ) -> i64:
     """LINSERT key BEFORE|AFTER pivot element; returns the new length, -1 without the pivot."""
+    # As in Redis the list is converted even if the pivot is missing then.
+    grows(db, value, 1, len(element))
     index: i64 = value.find(pivot, 0, 1)
     if index < 0:
         return -1
-    grows(db, value, 1, len(element))
     value.insert(index if before else index + 1, element)
     if db.changed(key):
         argv = [b"LINSERT", key, b"BEFORE" if before else b"AFTER", pivot, element]
