@@ -27,6 +27,7 @@ Request = list[bytes]
 THRESHOLDS = {
     "hash-max-listpack-entries": "6", "hash-max-listpack-value": "32",
     "set-max-intset-entries": "6", "set-max-listpack-entries": "6", "set-max-listpack-value": "32",
+    "list-max-listpack-size": "6",
     "zset-max-listpack-entries": "6", "zset-max-listpack-value": "32",
 }  # fmt: skip
 CONTENTS = {
