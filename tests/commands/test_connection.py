@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from isthmus.node.engine.acl_check import DENIED_AUTH
 from tests.support.store import Store
 
 
@@ -63,7 +64,7 @@ def test_auth() -> None:
     password = b"p\xc3\xa4\xff"
     assert store.error("AUTH", "x").startswith("WRONGPASS")
     assert store.error("AUTH", "other", password).startswith("WRONGPASS")
-    assert store.node.auth_failures == 2
+    assert store.node.acl.refused[DENIED_AUTH] == 2
     assert store("AUTH", password) == b"OK"
     assert store("AUTH", "default", password) == b"OK"
     assert store.error("AUTH", "x").startswith("WRONGPASS")

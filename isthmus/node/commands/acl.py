@@ -1,13 +1,13 @@
 """ACL: users, what they may do, and what was refused.
 
-The rules themselves are engine/acl_rules.py, the users engine/acl.py; here are the replies. Users are
-listed in the order of their names. Passwords are only ever shown as their hashes. ACL LOAD and ACL
-SAVE ask the server for the file that `aclfile` names.
+The rules themselves are engine/acl_rules.py, the users engine/acl.py; here are the replies. Users
+are listed in the order of their names. Passwords are only ever shown as their hashes. ACL LOAD and
+ACL SAVE ask the server for the file that `aclfile` names.
 """
 
 from __future__ import annotations
 
-from isthmus.node.commands.client import line_of, write_help
+from isthmus.node.commands.client import EVERYWHERE, line_of, write_help
 from isthmus.node.engine.acl import REASONS, Acl, LogEntry
 from isthmus.node.engine.acl_rules import (
     CATEGORIES,
@@ -164,7 +164,8 @@ def acl_genpass(ctx: Context, argv: list[bytes]) -> None:
 
 
 @command("ACL SETUSER username [rule [rule ...]]", since="6.0.0", group="server", flags=COMMON,
-         complexity="O(N). Where N is the number of rules provided.", reply=OK)  # fmt: skip
+         complexity="O(N). Where N is the number of rules provided.", reply=OK,
+         tips=EVERYWHERE)  # fmt: skip
 def acl_setuser(ctx: Context, argv: list[bytes]) -> None:
     """Create a user, or change what one may do."""
     name = argv[2]
@@ -182,7 +183,7 @@ def acl_setuser(ctx: Context, argv: list[bytes]) -> None:
 
 @command("ACL DELUSER username [username ...]", since="6.0.0", group="server", flags=COMMON,
          complexity="O(1) amortized time considering the typical user.",
-         reply=INTEGER)  # fmt: skip
+         reply=INTEGER, tips=EVERYWHERE)  # fmt: skip
 def acl_deluser(ctx: Context, argv: list[bytes]) -> None:
     """Delete users and close their connections; reply with how many there were."""
     deleted = 0
@@ -318,7 +319,7 @@ def acl_load(ctx: Context, argv: list[bytes]) -> None:
     ctx.reply.ok()
 
 
-@command("ACL SAVE", since="6.0.0", group="server", flags=COMMON, reply=OK,
+@command("ACL SAVE", since="6.0.0", group="server", flags=COMMON, reply=OK, tips=EVERYWHERE,
          complexity="O(N). Where N is the number of configured users.")  # fmt: skip
 def acl_save(ctx: Context, argv: list[bytes]) -> None:
     """Write all users to the ACL file."""

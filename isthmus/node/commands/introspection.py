@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from isthmus.node.commands.client import write_help
 from isthmus.node.commands.syntax_tree import Argument, arguments_of
+from isthmus.node.engine.acl_rules import CATEGORIES, categories_of
 from isthmus.node.engine.args import syntax
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
@@ -27,17 +28,11 @@ from isthmus.node.engine.registry import (
     specs,
 )
 from isthmus.node.engine.spec import (
-    ADMIN,
-    BLOCKING,
-    FAST,
     FLAG_REPLY_NAMES,
     LOADING,
     NO_MANDATORY_KEYS,
-    PUBSUB,
-    READONLY,
     SENTINEL,
     STALE,
-    WRITE,
     CommandSpec,
     KeySpec,
 )
@@ -46,12 +41,6 @@ from isthmus.wire.scalars import parse_int
 COMMON = LOADING | STALE | SENTINEL
 UNORDERED = "NONDETERMINISTIC_OUTPUT_ORDER"
 
-# In the order in which Redis lists them.
-CATEGORIES = (
-    "KEYSPACE", "READ", "WRITE", "SET", "SORTEDSET", "LIST", "HASH", "STRING", "BITMAP",
-    "HYPERLOGLOG", "GEO", "STREAM", "PUBSUB", "ADMIN", "FAST", "SLOW", "BLOCKING", "DANGEROUS",
-    "CONNECTION", "TRANSACTION", "SCRIPTING",
-)  # fmt: skip
 KEY_FLAGS = (
     "RO", "RW", "OW", "RM", "ACCESS", "UPDATE", "INSERT", "DELETE", "NOT_KEY", "INCOMPLETE",
     "VARIABLE_FLAGS",
@@ -98,23 +87,6 @@ def named(name: bytes) -> CommandSpec | None:
     parent, bar, sub = name.lower().partition(b"|")
     spec = COMMANDS.get(parent)
     return spec.subcommands.get(sub) if spec is not None and bar else spec
-
-
-def categories_of(spec: CommandSpec) -> set[str]:
-    """All ACL categories: the declared ones and those that follow from the flags."""
-    found = set(spec.categories)
-    if spec.flags & WRITE:
-        found.add("WRITE")
-    if spec.flags & READONLY and "SCRIPTING" not in found:
-        found.add("READ")
-    if spec.flags & ADMIN:
-        found |= {"ADMIN", "DANGEROUS"}
-    if spec.flags & PUBSUB:
-        found.add("PUBSUB")
-    if spec.flags & BLOCKING:
-        found.add("BLOCKING")
-    found.add("FAST" if spec.flags & FAST else "SLOW")
-    return found
 
 
 def write_names(ctx: Context, names: Iterable[bytes]) -> None:

@@ -269,8 +269,6 @@ class Acl:
     ) -> None:  # fmt: skip
         """Enter a refusal into the log, or add it to an entry of its kind."""
         self.refused[reason] += 1
-        if reason == DENIED_AUTH:
-            self.node.auth_failures += 1
         if not context:
             context = b"multi" if session.in_multi else b"toplevel"
         describe = type(self).describe

@@ -114,7 +114,7 @@ class Selector:
         self.future = False
         self.commands = NO_COMMANDS
         # Command id -> first arguments with which it is allowed all the same.
-        self.first_args: dict[int, list[bytes]] = {}
+        self.first_args: dict[int, dict[bytes, None]] = {}
         # Pattern -> READ_KEY | WRITE_KEY, in the order they came.
         self.keys: dict[bytes, int] = {}
         self.channels: dict[bytes, None] = {}
@@ -130,7 +130,7 @@ class Selector:
         other.all_keys = self.all_keys
         other.future = self.future
         other.commands = self.commands
-        other.first_args = {at: list(args) for at, args in self.first_args.items()}
+        other.first_args = {at: dict(args) for at, args in self.first_args.items()}
         other.keys = dict(self.keys)
         other.channels = dict(self.channels)
         other.rules = dict(self.rules)
@@ -235,9 +235,7 @@ class Selector:
                 raise RuleError(UNKNOWN)
             self._permit(below, True)
         else:
-            args = self.first_args.setdefault(spec.id, [])
-            if sub.lower() not in args:
-                args.append(sub.lower())
+            self.first_args.setdefault(spec.id, {})[sub.lower()] = None
         self._note(name.lower(), True)
 
     def _permit(self, spec: CommandSpec, allowed: bool) -> None:
