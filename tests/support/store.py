@@ -21,6 +21,7 @@ from isthmus.node.engine.execute import execute
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
+from isthmus.node.sinks.notify import Notifier
 
 START_MS = 1_700_000_000_000
 
@@ -67,7 +68,8 @@ class Recorder:
         self.effects_seen: list[Effect] = []
 
     def effects(self, batch: list[Effect]) -> None:
-        self.effects_seen.extend(batch)
+        # An effect without a command is an event only.
+        self.effects_seen.extend(effect for effect in batch if effect.argv[0])
 
 
 class Store:
@@ -77,6 +79,7 @@ class Store:
         values = {name.replace("_", "-"): value for name, value in config.items()}
         self.clock = Clock(START_MS)
         self.node = Node(self.clock, Rng(seed), Config(values), "0" * 40)
+        Notifier(self.node)
         self.client = self.node.new_client()
         self.client.protocol = protocol
         self.recorder = Recorder()

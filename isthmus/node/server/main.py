@@ -39,6 +39,7 @@ from isthmus.node.server.files import read_file, replace_file
 from isthmus.node.server.listener import Door, listen_tcp, listen_unix
 from isthmus.node.server.observe import NodeCollector
 from isthmus.node.server.session import NodeTicker
+from isthmus.node.sinks.notify import Notifier
 from isthmus.wire.logs import log
 from isthmus.wire.loop import run_pump, settle_collector
 from isthmus.wire.metrics_http import serve_metrics
@@ -57,6 +58,7 @@ class NodeServer:
         self.identity = identity
         self.node = Node(Clock(), Rng(int.from_bytes(secrets.token_bytes(8))), config, identity.id)
         self.node.server = self
+        Notifier(self.node)
         self.pump = Pump(self.node.ctx.reply, NodeTicker(self.node))
         self.cron = Cron(self.node, self.pump)
         self.listeners: list[socket.socket] = []
