@@ -76,6 +76,8 @@ def set_expiry(ctx: Context, argv: list[bytes], unit_ms: int, base_ms: int) -> N
         write_codes(ctx, [NO_FIELD] * len(fields))
         return
     passed = when <= ctx.now_ms
+    # As in Redis the hash gets room for times even if no field takes one.
+    value.timed = True
     write_codes(ctx, expire_fields_at(ctx.db, key, value, when, condition, passed, fields))
 
 

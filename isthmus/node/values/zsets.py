@@ -205,6 +205,14 @@ def remove_range(
         record_removal(db, key, members, event)
 
 
+def without_signed_zeros(value: ZSetValue) -> None:
+    """As add_one(), for a small set that was computed."""
+    for member, score in value.slice(0, value.count):
+        if score == 0.0 and format_float(score) == b"-0":
+            value.discard(member)
+            value.upsert(member, 0.0)
+
+
 def store_result(db: Database, key: bytes, value: ZSetValue, event: bytes) -> None:
     """Put a set that was computed at key in place of what is there; an empty one deletes key."""
     if value.count == 0:
@@ -213,6 +221,8 @@ def store_result(db: Database, key: bytes, value: ZSetValue, event: bytes) -> No
     if db.drop(key) and db.changed(key):
         # No event: to those who listen, the key was replaced and not deleted.
         db.record([b"DEL", key], b"", b"")
+    if not value.outgrown:
+        without_signed_zeros(value)
     db.store(key, value, -1)
     if db.changed(key):
         pairs: list[bytes] = []
