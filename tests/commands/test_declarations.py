@@ -28,12 +28,11 @@ DECLARED = {spec.name.decode(): spec for spec in specs()}
 
 # Groups of which no command has been written yet, and the work they belong to.
 LATER_GROUPS = {
-    "geo": "geo indexes", "hyperloglog": "hyperloglogs", "stream": "streams",
+    "geo": "geo indexes", "stream": "streams",
     "scripting": "scripts and functions",
 }  # fmt: skip
 
 LATER = {
-    "blocking commands": "client|unblock client|pause client|unpause",
     "sorting and moving between servers": "sort sort_ro dump restore restore-asking migrate",
     "persistence": "save bgsave bgrewriteaof lastsave config|rewrite",
     "replication": "psync replconf replicaof slaveof sync role failover wait waitaof",

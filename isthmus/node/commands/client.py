@@ -1,8 +1,8 @@
 """CLIENT: names, lists, and ends of connections.
 
-What CLIENT LIST shows is what the engine knows of a connection; fields of Redis' line that would
-have no true value here (its memory accounting) are left out. Killing goes through the server, which
-owns the sockets; a client that kills itself still gets its reply.
+What CLIENT LIST shows is what the engine knows of a connection; its memory is that of
+engine/client_memory.py. Killing goes through the server, which owns the sockets; a client that
+kills itself still gets its reply. Pausing and unblocking are engine/blocking.py's.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.node.commands.connection import BAD_NAME, is_printable
-from isthmus.node.engine.args import bounded, syntax
+from isthmus.node.engine.args import bounded, integer, syntax
 from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.client_memory import bytes_of
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.registry import ARRAY, BULK, INTEGER, NULL, OK, command, container
@@ -24,6 +25,10 @@ CLIENT_TYPES = (b"normal", b"master", b"replica", b"slave", b"pubsub")
 
 HELP = (
     b"CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    b"CACHING (YES|NO)",
+    b"    Whether the keys that the next command reads are tracked (OPTIN, OPTOUT).",
+    b"GETREDIR",
+    b"    To which connection messages about changed keys are sent.",
     b"GETNAME",
     b"    The name of this connection.",
     b"ID",
@@ -46,12 +51,22 @@ HELP = (
     b"    Keep this connection when connections are closed to save memory.",
     b"NO-TOUCH (ON|OFF)",
     b"    Leave the access times of keys alone.",
+    b"PAUSE <timeout> [WRITE|ALL]",
+    b"    Let clients wait for <timeout> milliseconds: those that write, or all (the default).",
     b"REPLY (ON|OFF|SKIP)",
     b"    Send replies, send none, or leave out the next one.",
     b"SETINFO (LIB-NAME|LIB-VER) <value>",
     b"    Tell which client library this is.",
     b"SETNAME <name>",
     b"    Name this connection.",
+    b"TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
+    b"    Be told when keys that this connection has read change.",
+    b"TRACKINGINFO",
+    b"    How this connection is told of changed keys.",
+    b"UNBLOCK <client-id> [TIMEOUT|ERROR]",
+    b"    End the wait of a connection, as if its time were up or with an error.",
+    b"UNPAUSE",
+    b"    End a pause.",
     b"HELP",
     b"    This text.",
 )
@@ -133,10 +148,10 @@ def flags_of(ctx: Context, client: ClientState) -> bytes:
     return b"".join(letter for holds, letter in letters if holds) or b"N"
 
 
-def line_of(ctx: Context, client: ClientState) -> bytes:
-    """The line of CLIENT LIST about one client, without its end."""
+def line_of(ctx: Context, client: ClientState, argv: list[bytes] | None = None) -> bytes:
+    """The line of CLIENT LIST about a client, without its end; argv: what the caller is running."""
     last = ctx.spec.name if client is ctx.session else client.last_command
-    peer = client.peer
+    held = bytes_of(client, argv if client is ctx.session else None)
     mine = ctx.node.pubsub.of(client)
     how = ctx.node.tracking.clients.get(client)
     idle_ms = 0 if client is ctx.session else max(0, ctx.now_ms - client.active_ms)
@@ -148,13 +163,16 @@ def line_of(ctx: Context, client: ClientState) -> bytes:
         b"flags=" + flags_of(ctx, client), b"db=%d" % client.db.index,
         b"sub=%d psub=%d ssub=%d" % (len(mine.channels), len(mine.patterns), len(mine.shards)),
         b"multi=%d" % (len(client.queue) if client.in_multi else -1),
-        b"watch=%d" % len(client.watched), b"events=r", b"cmd=" + last,
+        b"watch=%d" % len(client.watched),
+        b"qbuf=%d qbuf-free=0" % held.input, b"argv-mem=%d" % held.argv,
+        b"multi-mem=%d" % held.queued,
+        # Replies are written into one buffer for all: none is the client's own (client_memory.py).
+        b"rbs=0 rbp=0 obl=0", b"oll=%d omem=%d" % (held.output > 0, held.output),
+        b"tot-mem=%d" % held.total, b"events=" + (b"rw" if held.output else b"r"),
+        b"cmd=" + last,
         b"user=" + client.user_name(), b"redir=%d" % (-1 if how is None else how.redirect),
         b"resp=%d" % client.protocol,
         b"lib-name=" + client.lib_name, b"lib-ver=" + client.lib_version,
-        b"tot-net-in=%d" % (0 if peer is None else peer.bytes_in),
-        b"tot-net-out=%d" % (0 if peer is None else peer.bytes_out),
-        b"tot-cmds=%d" % client.commands,
     ))  # fmt: skip
 
 
@@ -176,7 +194,7 @@ def client_type(text: bytes) -> bytes:
          complexity="O(1)", reply=BULK, tips="NONDETERMINISTIC_OUTPUT")  # fmt: skip
 def client_info(ctx: Context, argv: list[bytes]) -> None:
     """Reply with one line about this connection."""
-    ctx.reply.verbatim(b"txt", line_of(ctx, ctx.session) + b"\n")
+    ctx.reply.verbatim(b"txt", line_of(ctx, ctx.session, argv) + b"\n")
 
 
 @command("CLIENT LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
@@ -195,7 +213,7 @@ def client_list(ctx: Context, argv: list[bytes]) -> None:
         chosen = [ctx.node.clients[number] for number in ids if number in ctx.node.clients]
     elif len(argv) > 2:
         raise syntax()
-    text = b"".join(line_of(ctx, client) + b"\n" for client in chosen)
+    text = b"".join(line_of(ctx, client, argv) + b"\n" for client in chosen)
     ctx.reply.verbatim(b"txt", text)
 
 
@@ -327,4 +345,55 @@ def client_no_evict(ctx: Context, argv: list[bytes]) -> None:
 def client_no_touch(ctx: Context, argv: list[bytes]) -> None:
     """Leave the access times of the keys this connection uses alone."""
     ctx.session.no_touch = switch(argv[2])
+    ctx.session.regate()
     ctx.reply.ok()
+
+
+@command("CLIENT PAUSE timeout [WRITE | ALL]", since="3.0.0", group="connection",
+         flags=COMMON | ADMIN, categories="CONNECTION", complexity="O(1)", reply=OK)  # fmt: skip
+def client_pause(ctx: Context, argv: list[bytes]) -> None:
+    """Let all clients wait, or those that write, for some milliseconds."""
+    if len(argv) > 4:
+        raise wrong_form(argv)
+    mode = argv[3].lower() if len(argv) == 4 else b"all"
+    if mode not in (b"write", b"all"):
+        raise RedisError(b"ERR CLIENT PAUSE mode must be WRITE or ALL")
+    ms = integer(argv[2], b"ERR timeout is not an integer or out of range")
+    if ms < 0:
+        raise RedisError(b"ERR timeout is negative")
+    if ms > INT64_MAX - ctx.now_ms:
+        raise RedisError(b"ERR timeout is out of range")
+    ctx.node.blocking.pause(ctx.now_ms + ms, mode == b"write")
+    ctx.reply.ok()
+
+
+@command("CLIENT UNPAUSE", since="6.2.0", group="connection", flags=COMMON | ADMIN,
+         categories="CONNECTION", complexity="O(N) Where N is the number of paused clients",
+         reply=OK)  # fmt: skip
+def client_unpause(ctx: Context, argv: list[bytes]) -> None:
+    """End a pause; clients that waited go on."""
+    ctx.node.blocking.unpause()
+    ctx.reply.ok()
+
+
+@command("CLIENT UNBLOCK client-id [TIMEOUT | ERROR]", since="5.0.0", group="connection",
+         flags=COMMON | ADMIN, categories="CONNECTION", reply=INTEGER,
+         complexity="O(log N) where N is the number of client connections")  # fmt: skip
+def client_unblock(ctx: Context, argv: list[bytes]) -> None:
+    """End the wait of a client, as if its time were up or with an error; reply 1 if it waited."""
+    if len(argv) > 4:
+        raise wrong_form(argv)
+    reason = argv[3].lower() if len(argv) == 4 else b"timeout"
+    if reason not in (b"timeout", b"error"):
+        raise RedisError(b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+    client = ctx.node.clients.get(integer(argv[2]))
+    woken = client is not None and ctx.node.blocking.unblock(client, reason == b"error")
+    ctx.reply.integer(int(woken))
+
+
+def wrong_form(argv: list[bytes]) -> RedisError:
+    """The error for a sub-command with more arguments than it has."""
+    return RedisError(
+        b"ERR unknown subcommand or wrong number of arguments for '" + argv[1]
+        + b"'. Try " + argv[0].upper() + b" HELP."
+    )  # fmt: skip

@@ -16,6 +16,7 @@ from isthmus.node.engine.acl_rules import CATEGORIES, categories_of
 from isthmus.node.engine.args import syntax
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
+from isthmus.node.engine.key_access import OWN, strict_positions
 from isthmus.node.engine.patterns import glob_match
 from isthmus.node.engine.registry import (
     ARRAY,
@@ -31,12 +32,13 @@ from isthmus.node.engine.spec import (
     FLAG_REPLY_NAMES,
     LOADING,
     NO_MANDATORY_KEYS,
+    READ_KEY,
     SENTINEL,
     STALE,
+    WRITE_KEY,
     CommandSpec,
     KeySpec,
 )
-from isthmus.wire.scalars import parse_int
 
 COMMON = LOADING | STALE | SENTINEL
 UNORDERED = "NONDETERMINISTIC_OUTPUT_ORDER"
@@ -304,37 +306,61 @@ def command_list(ctx: Context, argv: list[bytes]) -> None:
         ctx.reply.bulk(name)
 
 
-def keys_of(argv: list[bytes]) -> list[tuple[bytes, KeySpec]]:
-    """The keys of a request with the specification each falls under; raises Redis' errors."""
+# What a command whose access depends on its arguments does with a key, in Redis' words.
+ACCESS_FLAGS = {
+    READ_KEY: [b"RO", b"access"], WRITE_KEY: [b"OW", b"update"],
+    READ_KEY | WRITE_KEY: [b"RW", b"access", b"update"],
+}  # fmt: skip
+
+
+def keys_of(argv: list[bytes]) -> list[tuple[bytes, list[bytes]]]:
+    """The keys of a request, each with its flags; raises Redis' errors."""
     spec = find(argv)
-    if spec is None:
+    if spec is None or spec.handler is None:
         raise RedisError(b"ERR Invalid command specified")
-    if not spec.key_specs and spec.get_keys is None:
+    if all("NOT_KEY" in keys.flags for keys in spec.key_specs):
         raise RedisError(b"ERR The command has no key arguments")
     if not spec.arity_fits(len(argv)):
         raise RedisError(b"ERR Invalid number of arguments specified for command")
-    found: list[tuple[bytes, KeySpec]] = []
-    if spec.get_keys is not None:
-        found = [(argv[at], spec.key_specs[0]) for at in spec.key_positions(argv)]
-    else:
-        for key_spec in spec.key_specs:
-            positions = list(key_spec.positions(argv))
-            if key_spec.find == "keynum" and not counts_right(argv, key_spec, len(positions)):
-                found = []
-                break
-            found.extend((argv[at], key_spec) for at in positions)
+    found = keys_by_specification(spec, argv)
+    if found is None:
+        found = keys_by_own_rule(spec, argv)
     if not found and not spec.flags & NO_MANDATORY_KEYS:
         raise RedisError(b"ERR Invalid arguments specified for command")
     return found
 
 
-def counts_right(argv: list[bytes], key_spec: KeySpec, present: int) -> bool:
-    """True if a counted run has as many keys as its number says, and at least one."""
-    at = key_spec.start + key_spec.numbers[0]
-    try:
-        return key_spec.word is not None or parse_int(argv[at]) == present > 0
-    except (ValueError, IndexError):
-        return False
+def keys_by_specification(
+    spec: CommandSpec, argv: list[bytes]
+) -> list[tuple[bytes, list[bytes]]] | None:
+    """The keys the declared specifications find; None if they cannot tell, or one does not fit."""
+    found: list[tuple[bytes, list[bytes]]] = []
+    for keys in spec.key_specs:
+        if "NOT_KEY" in keys.flags:
+            continue
+        if spec.name in OWN and keys.flags & {"VARIABLE_FLAGS", "INCOMPLETE"}:
+            return None
+        positions = strict_positions(keys, argv)
+        if positions is None:
+            return None
+        found += [(argv[at], key_flag_names(keys)) for at in positions]
+    return found
+
+
+def keys_by_own_rule(spec: CommandSpec, argv: list[bytes]) -> list[tuple[bytes, list[bytes]]]:
+    """The keys that a rule of the command's own finds; none if it has no such rule."""
+    if spec.name not in OWN:
+        return []
+    found = []
+    for place, coded in enumerate(OWN[spec.name](argv)):
+        position, access = divmod(coded, 4)
+        if spec.name == b"migrate":
+            flags = [b"RW", b"access", b"delete"]
+        else:
+            # GEORADIUS does not say: it reads the first and may write the second.
+            flags = ACCESS_FLAGS[access or (WRITE_KEY if place else READ_KEY)]
+        found.append((argv[position], flags))
+    return found
 
 
 @command("COMMAND GETKEYS command [arg [arg ...]]", since="2.8.13", group="server", flags=COMMON,
@@ -355,10 +381,10 @@ def command_getkeysandflags(ctx: Context, argv: list[bytes]) -> None:
     """Reply with those arguments of a request that are keys, and what would happen to each."""
     found = keys_of(argv[2:])
     ctx.reply.array(len(found))
-    for key, key_spec in found:
+    for key, flags in found:
         ctx.reply.array(2)
         ctx.reply.bulk(key)
-        write_names(ctx, key_flag_names(key_spec))
+        write_names(ctx, flags)
 
 
 @command("COMMAND HELP", since="5.0.0", group="server", flags=COMMON, categories="CONNECTION",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from isthmus.node.commands.client import EVERYWHERE, write_help
+from isthmus.node.commands.client import EVERYWHERE, write_help, wrong_form
 from isthmus.node.engine.args import bounded
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
@@ -83,7 +83,9 @@ container("LATENCY", since="2.8.13", group="server")
 def slowlog_get(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the newest entries of the slow log."""
     count = DEFAULT_ENTRIES
-    if len(argv) > 2:
+    if len(argv) > 3:
+        raise wrong_form(argv)
+    if len(argv) == 3:
         error = b"ERR count should be greater than or equal to -1"
         count = bounded(argv[2], -1, INT64_MAX, error)
     reply = ctx.reply

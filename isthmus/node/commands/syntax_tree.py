@@ -103,7 +103,7 @@ class _Reader:
     def word(self, word: str) -> Argument:
         if word.upper() == word and any(letter.isalpha() for letter in word):
             return Argument(word.lower(), "pure-token", token=word)
-        if re.fullmatch(r"(new)?key\d*|source|destination|src|dst|store", word):
+        if re.fullmatch(r"(new|dest|source)?key\d*|source|destination|src|dst|store", word):
             number = min(self.key_specs_used, len(self.spec.key_specs) - 1)
             self.key_specs_used += 1
             if number >= 0:

@@ -53,15 +53,14 @@ FLAG_BITS: dict[str, int] = {
 READ_KEY = 1
 WRITE_KEY = 2
 
-# What COMMAND INFO calls a flag, in the order Redis lists them.
+# What COMMAND INFO calls a flag, in the order Redis lists them; it does not show them all.
 FLAG_REPLY_NAMES: tuple[tuple[int, bytes], ...] = (
     (WRITE, b"write"), (READONLY, b"readonly"), (DENYOOM, b"denyoom"), (ADMIN, b"admin"),
     (PUBSUB, b"pubsub"), (NOSCRIPT, b"noscript"), (BLOCKING, b"blocking"), (LOADING, b"loading"),
     (STALE, b"stale"), (SKIP_MONITOR, b"skip_monitor"), (SKIP_SLOWLOG, b"skip_slowlog"),
-    (ASKING, b"asking"), (FAST, b"fast"), (NO_AUTH, b"no_auth"), (MAY_REPLICATE, b"may_replicate"),
+    (ASKING, b"asking"), (FAST, b"fast"), (NO_AUTH, b"no_auth"),
     (NO_MANDATORY_KEYS, b"no_mandatory_keys"), (PROTECTED, b"protected"),
     (NO_ASYNC_LOADING, b"no_async_loading"), (NO_MULTI, b"no_multi"), (ALLOW_BUSY, b"allow_busy"),
-    (TOUCHES_ARBITRARY_KEYS, b"touches_arbitrary_keys"),
 )  # fmt: skip
 
 _KEY_SPEC = re.compile(
