@@ -66,15 +66,18 @@ class Side(Protocol):
 class Real:
     """A server behind a socket."""
 
-    def __init__(self, server: Server, protocol: int, configure: bool = True) -> None:
+    def __init__(self, server: Server, protocol: int) -> None:
         self.socket = socket.create_connection((server.host, server.port), timeout=20)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
-        for name, value in THRESHOLDS.items() if configure else ():
-            assert self([b"CONFIG", b"SET", name.encode(), value.encode()]) == b"+OK\r\n", name
-        if configure:
-            self([b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"])
         self([b"HELLO", b"%d" % protocol])
+
+    def configure(self) -> Real:
+        """The low thresholds, and no expiry behind the streams' back if it can be told so."""
+        for name, value in THRESHOLDS.items():
+            assert self([b"CONFIG", b"SET", name.encode(), value.encode()]) == b"+OK\r\n", name
+        self([b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"])
+        return self
 
     def __call__(self, argv: Request) -> bytes:
         self.socket.sendall(hiredis.pack_command(tuple(argv)))
@@ -218,6 +221,14 @@ def compare_contents(ours: Side, theirs: Side, stream: list[Request]) -> None:
         if kind == b"hash" and b"HPEXPIRETIME" in COMMANDS:
             fields = [field for _, field in decode(ours([b"HKEYS", key]))[1]]
             both(b"HPEXPIRETIME", key, b"FIELDS", b"%d" % len(fields), *fields)
+
+
+def run_served(ours: Real, theirs: Real, stream: list[Request]) -> None:
+    """A stream on two servers, emptied first."""
+    for side in (ours, theirs):
+        flushed = side([b"FLUSHALL"])
+        assert flushed == b"+OK\r\n", flushed
+    compare(ours, theirs, stream)
 
 
 def run(theirs: Real, protocol: int, stream: list[Request]) -> None:

@@ -48,7 +48,7 @@ def shorter(real: differ.Real, protocol: int, stream: list[differ.Request]) -> E
 
 
 def soak(server: servers.Server, groups: list[str], seconds: float, seed: int | None) -> int:
-    sides = [(differ.Real(server, protocol), protocol) for protocol in (2, 3)]
+    sides = [(differ.Real(server, protocol).configure(), protocol) for protocol in (2, 3)]
     started, count, failed = time.monotonic(), 0, 0
     seen: set[tuple[str, bytes]] = set()
     grammars = [Grammar(group) for group in groups]

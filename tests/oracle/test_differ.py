@@ -29,7 +29,7 @@ seeds = st.lists(st.integers(0, (1 << 32) - 1), min_size=1, max_size=50)
 
 @pytest.fixture(scope="module", params=[2, 3], ids=["resp2", "resp3"])
 def real(request: pytest.FixtureRequest, redis8: Server) -> Iterator[tuple[differ.Real, int]]:
-    made = differ.Real(redis8, request.param)
+    made = differ.Real(redis8, request.param).configure()
     yield made, request.param
     made([b"FLUSHALL"])
     made.close()

@@ -40,7 +40,8 @@ class RealWatched(differ.Real):
 
     def __init__(self, server: Server) -> None:
         super().__init__(server, 2)
-        self.listener = differ.Real(server, 2, configure=False)
+        self.configure()
+        self.listener = differ.Real(server, 2)
         self([b"CONFIG", b"SET", b"notify-keyspace-events", EVERYTHING])
         self.listener([b"PSUBSCRIBE", b"__key*"])
 
@@ -91,12 +92,13 @@ def told(ours: OursWatched, theirs: RealWatched, stream: list[differ.Request]) -
         if argv[0] == b"@lapse":
             differ.lapse(ours, theirs, argv[1])
         else:
-            mine, real = ours(argv), theirs(argv)
+            ours(argv)
+            real = theirs(argv)
             if argv[0].upper() in differ.DRAWN and real[:1] in b"$*~":
                 heard = ours.heard(), theirs.heard()
                 assert heard[0] == heard[1], (argv, stream[: at + 1])
                 differ.level(ours, theirs, argv[1])
-            del mine
+                ours.heard(), theirs.heard()
         heard = ours.heard(), theirs.heard()
         if heard[0] != heard[1]:
             shown = "\n".join(map(differ.show, stream[: at + 1]))
