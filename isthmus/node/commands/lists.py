@@ -38,7 +38,7 @@ RANK_ZERO = (
     b"ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... "
     b"or use negative to start from the end of the list"
 )
-RANK_RANGE = b"ERR value is out of range, value must between %d and %d" % (-LONG_MAX, LONG_MAX)
+COUNT_RANGE = b"ERR value is out of range, value must between %d and %d" % (-LONG_MAX, LONG_MAX)
 NUMKEYS_TOO_SMALL = b"ERR numkeys should be greater than 0"
 COUNT_TOO_SMALL = b"ERR count should be greater than 0"
 
@@ -315,7 +315,7 @@ def lpos(ctx: Context, argv: list[bytes]) -> None:
         if option == b"RANK":
             rank = integer(argv[at + 1])
             if rank < -LONG_MAX:
-                raise RedisError(RANK_RANGE)
+                raise RedisError(COUNT_RANGE)
             if rank == 0:
                 raise RedisError(RANK_ZERO)
         elif option == b"COUNT":
@@ -351,7 +351,8 @@ def lset(ctx: Context, argv: list[bytes]) -> None:
     value: ListValue | None = ctx.write(argv[1], ListValue)
     if value is None:
         raise RedisError(NO_SUCH_KEY)
-    index: i64 = integer(argv[2])
+    # Redis keeps 32 bits of this index, and of no other: 4294967296 is the first element.
+    index: i64 = ((integer(argv[2]) + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
     if index < 0:
         index += len(value)
     if not 0 <= index < len(value):
@@ -367,6 +368,8 @@ def lset(ctx: Context, argv: list[bytes]) -> None:
 def lrem(ctx: Context, argv: list[bytes]) -> None:
     """Remove the first (count < 0: the last) |count| elements that equal one; 0 removes all."""
     count: i64 = integer(argv[2])
+    if count < -LONG_MAX:
+        raise RedisError(COUNT_RANGE)
     value: ListValue | None = ctx.write(argv[1], ListValue)
     ctx.reply.integer(0 if value is None else remove(ctx.db, argv[1], value, count, argv[3]))
 

@@ -15,11 +15,12 @@ from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.patterns import glob_match
 from isthmus.node.engine.table import Table
+from isthmus.wire.scalars import parse_int
 
 INVALID_CURSOR = b"ERR invalid cursor"
 NOVALUES_ELSEWHERE = b"ERR NOVALUES option can only be used in HSCAN"
-# As strtoull reads it, but of what is negative only zero.
-CURSOR = re.compile(rb"[ \t\n\v\f\r]*(?:\+?0*(\d{1,20})|-0+)")
+# What strtoull takes, without its leading zeros.
+UNSIGNED = re.compile(rb"[ \t\n\v\f\r]*([+-]?)0*(\d{1,20})")
 CURSOR_MAX = 2**64 - 1
 BUCKETS_PER_ELEMENT = 10
 
@@ -27,11 +28,16 @@ BUCKETS_PER_ELEMENT = 10
 def parse_cursor(text: bytes) -> int:
     """The cursor, an unsigned 64-bit number; RedisError if it is none.
 
-    As in Redis a plain negative number is none, and whatever else strtoull takes is one.
+    As in Redis a plain negative number is none, but what only strtoull takes may have a sign.
     """
-    match = CURSOR.fullmatch(text)
-    cursor = CURSOR_MAX + 1 if match is None else int(match[1] or b"0")
-    if cursor > CURSOR_MAX:
+    try:
+        cursor = parse_int(text)
+    except ValueError:
+        match = UNSIGNED.fullmatch(text)
+        cursor = -1 if match is None else int(match[2])
+        if match is not None and match[1] == b"-" and cursor <= CURSOR_MAX:
+            cursor = -cursor & CURSOR_MAX
+    if not 0 <= cursor <= CURSOR_MAX:
         raise RedisError(INVALID_CURSOR)
     return cursor
 

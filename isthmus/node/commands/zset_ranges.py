@@ -228,6 +228,8 @@ class Query:
         span = self.bounds(value)
         start, count = span.start, span.count
         if self.kind in (b"BYSCORE", b"BYLEX"):
+            if self.offset < 0 and value.outgrown:
+                return self.walk_back(span)
             if not 0 <= self.offset < count:
                 return Span(0, 0)
             if self.reverse:
@@ -240,6 +242,18 @@ class Query:
                     start += count - self.limit
                 count = self.limit
         return Span(start + count - 1 if self.reverse else start, count)
+
+
+    def walk_back(self, span: Span) -> Span:
+        """The walk with a negative offset, which in a skiplist of Redis counts from the far end.
+
+        (In a set that Redis keeps as a listpack there is nothing to find with one.)
+        """
+        count = -self.offset
+        if count > span.count:
+            return Span(0, 0)
+        first = span.start + (count - 1 if self.reverse else span.count - count)
+        return Span(first, count if self.limit < 0 else min(count, self.limit))
 
 
 def write_span(

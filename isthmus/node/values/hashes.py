@@ -270,6 +270,8 @@ def expire_fields_at(
     """HPEXPIREAT key when FIELDS n field...; `passed`: HDEL instead. A code for each field."""
     codes: list[int] = []
     done: list[bytes] = []
+    # As in Redis, whether a field gets an expiry or not.
+    value.timed = True
     for field in fields:
         code = may_expire(value.expiry(field), when, condition)
         if code == DONE:
@@ -286,7 +288,6 @@ def expire_fields_at(
         db.keyspace.expired_fields += len(done)
         removed(db, key, value, done)
         return codes
-    value.timed = True
     db.field_expiries.note(key, when)
     if db.changed(key):
         argv = [b"HPEXPIREAT", key, b"%d" % when, b"FIELDS", b"%d" % len(done), *done]
