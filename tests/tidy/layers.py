@@ -128,5 +128,5 @@ EDGES = frozenset(
 )
 
 # Methods of Database and Table that change what is stored, without telling the effect log.
-RAW_STORAGE = frozenset({"store", "store_keep", "drop", "set_expire", "forget_all"})
+RAW_STORAGE = frozenset({"store", "store_again", "store_keep", "drop", "set_expire", "forget_all"})
 RAW_STORAGE_USERS = ("isthmus/node/engine/", "isthmus/node/values/")

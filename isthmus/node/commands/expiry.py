@@ -99,7 +99,7 @@ def pexpireat(ctx: Context, argv: list[bytes]) -> None:
 def expiry_of(ctx: Context, key: bytes) -> int:
     """Unix ms; -1 without expiry, -2 if the key is missing. Counts a hit or a miss."""
     if not ctx.db.exists(key):
-        ctx.misses += 1
+        ctx.miss(key)
         return -2
     ctx.hits += 1
     return ctx.db.expiry(key)

@@ -96,7 +96,7 @@ def glance(ctx: Context, key: bytes) -> bool:
     if ctx.db.exists(key):
         ctx.hits += 1
         return True
-    ctx.misses += 1
+    ctx.miss(key)
     return False
 
 
@@ -149,8 +149,9 @@ def touch(ctx: Context, argv: list[bytes]) -> None:
     for at in range(1, len(argv)):
         if ctx.db.lookup(argv[at]) is not None:
             count += 1
+        else:
+            ctx.miss(argv[at])
     ctx.hits += count
-    ctx.misses += len(argv) - 1 - count
     ctx.reply.integer(count)
 
 
@@ -169,6 +170,8 @@ def rename_(ctx: Context, argv: list[bytes]) -> None:
     if not ctx.db.exists(argv[1]):
         raise RedisError(NO_SUCH_KEY)
     if argv[1] != argv[2]:
+        # What is overwritten may have expired: then it is deleted, and known to be, first.
+        ctx.db.exists(argv[2])
         rename(ctx.db, argv[1], argv[2])
     ctx.reply.ok()
 

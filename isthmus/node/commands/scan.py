@@ -69,7 +69,8 @@ def walk(ctx: Context, cursor: i64, count: i64, out: list[bytes]) -> i64:
             continue
         if found >= count or buckets <= 0:
             return inner << SLOT_BITS | slot
-        inner = table.scan(inner, out, False, ctx.now_ms)
+        # With those whose time has come: the caller deletes them.
+        inner = table.scan(inner, out, False, -1)
         found = len(out)
         buckets -= 1
         if inner == 0:
@@ -91,6 +92,8 @@ def scan(ctx: Context, argv: list[bytes]) -> None:
     pattern, kind = options.pattern, options.kind
     if pattern is not None:
         found = [key for key in found if glob_match(pattern, key)]
+    if ctx.db.volatile_slots:
+        found = [key for key in found if ctx.db.exists(key)]
     if kind is not None:
         found = [key for key in found if type_name(ctx.db.peek(key)) == kind]
     ctx.reply.array(2)

@@ -258,7 +258,7 @@ def incr(ctx: Context, argv: list[bytes]) -> None:
          reply=INTEGER)  # fmt: skip
 def decr(ctx: Context, argv: list[bytes]) -> None:
     """Subtract one from the integer at key; a missing key counts as 0."""
-    add(ctx, argv[1], -1, b"decrby")
+    add(ctx, argv[1], -1, b"incrby")
 
 
 @command("INCRBY key increment", since="1.0.0", group="string", flags=WRITE | DENYOOM | FAST,
@@ -277,7 +277,7 @@ def decrby(ctx: Context, argv: list[bytes]) -> None:
     delta = integer(argv[2])
     if delta == INT64_MIN:
         raise RedisError(b"ERR decrement would overflow")
-    add(ctx, argv[1], -delta, b"decrby")
+    add(ctx, argv[1], -delta, b"incrby")
 
 
 def long_double(text: bytes, error: bytes = NOT_FLOAT) -> LongDouble:
@@ -398,11 +398,14 @@ def mget(ctx: Context, argv: list[bytes]) -> None:
         if at & BATCH_MASK == 1 and len(argv) > 2:
             ctx.lookahead.warm(ctx.db, argv, at, 1)
         value = ctx.db.lookup(key)
+        if value is None:
+            ctx.miss(key)
+            ctx.reply.null()
+            continue
+        ctx.hits += 1
         if type(value) is bytes or type(value) is bytearray:
-            ctx.hits += 1
             write_string(ctx.reply, value)
         else:
-            ctx.misses += 1
             ctx.reply.null()
 
 
@@ -488,7 +491,9 @@ def lcs(ctx: Context, argv: list[bytes]) -> None:
 def lcs_operand(ctx: Context, key: bytes) -> bytes:
     value = ctx.db.lookup(key)
     if value is None:
+        ctx.miss(key)
         return b""
+    ctx.hits += 1
     if type(value) is not bytes and type(value) is not bytearray:
         raise RedisError(b"ERR The specified keys must contain string values")
     return bytes(value)

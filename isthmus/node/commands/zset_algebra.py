@@ -177,7 +177,7 @@ def look_up(ctx: Context, key: bytes) -> Source:
     """The set or sorted set at key as an input; raises WRONGTYPE."""
     value = ctx.db.lookup(key)
     if value is None:
-        ctx.misses += 1
+        ctx.miss(key)
         return Source(Table())
     ctx.hits += 1
     if type(value) is not ZSetValue and type(value) is not SetValue:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.node.engine.clock import Clock
-from isthmus.node.engine.effect_log import NOTE_EVENTS, NOTE_NEW, EffectLog
+from isthmus.node.engine.effect_log import LOCAL, NOTE_EVENTS, NOTE_NEW, EffectLog
 from isthmus.node.engine.field_expiry import FieldExpiries
 from isthmus.node.engine.rng import Rng
 from isthmus.node.engine.table import Table
@@ -123,6 +123,8 @@ class Database:
             self.list_fields(key, value)
         elif self.field_expiries.count:
             self.field_expiries.forget(key)
+        if self.log.noting:
+            self.note_end(table, key)
         if table.put(key, value, expire):
             self.size += 1
             if self.log.noting:
@@ -138,6 +140,21 @@ class Database:
             entries: Table = value
             if entries.volatile_count:
                 self.field_expiries.note(key, entries.expire_hint)
+
+    def note_end(self, table: Table, key: bytes) -> None:
+        """Who listens to events hears that what is overwritten had expired."""
+        if (
+            table.volatile_count
+            and self.log.origin == LOCAL
+            and table.expired(key, self.clock.now_ms)
+        ):
+            self.expire(key)
+
+    def store_again(self, key: bytes, value: Any) -> None:
+        """Put a value at a key that was dropped for it: to who listens to events it is not new."""
+        noting, self.log.noting = self.log.noting, 0
+        self.store(key, value, -1)
+        self.log.noting = noting
 
     def store_keep(self, key: bytes, value: Any) -> bool:
         """Set key's value, leave its expiry. True if the key is new."""

@@ -72,7 +72,10 @@ class Notifier:
         """The event or events of one effect."""
         argv, event = effect.argv, effect.event
         name, key = argv[0], argv[1]
-        if name == b"COPY":
+        if name == b"XGROUP":
+            # Its second word is a sub-command.
+            key = argv[2]
+        elif name == b"COPY":
             self.send(int(argv[4]), argv[2], event, effect.event_class)
             return
         self.send(effect.db, key, event, effect.event_class)

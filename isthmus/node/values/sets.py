@@ -185,10 +185,14 @@ def set_result(db: Database, key: bytes, members: list[bytes], event: bytes) -> 
     if not members:
         delete(db, key)
         return None
-    if db.drop(key) and db.changed(key):
+    if db.drop(key):
         # No event: to those who listen, the key was replaced and not deleted.
-        db.record([b"DEL", key], b"", b"")
-    value = create(db, key)
+        if db.changed(key):
+            db.record([b"DEL", key], b"", b"")
+        value = SetValue()
+        db.store_again(key, value)
+    else:
+        value = create(db, key)
     for member in members:
         value.insert_member(member)
     if db.changed(key):

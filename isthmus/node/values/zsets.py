@@ -218,12 +218,15 @@ def store_result(db: Database, key: bytes, value: ZSetValue, event: bytes) -> No
     if value.count == 0:
         delete(db, key)
         return
-    if db.drop(key) and db.changed(key):
-        # No event: to those who listen, the key was replaced and not deleted.
-        db.record([b"DEL", key], b"", b"")
     if not value.outgrown:
         without_signed_zeros(value)
-    db.store(key, value, -1)
+    if db.drop(key):
+        # No event: to those who listen, the key was replaced and not deleted.
+        if db.changed(key):
+            db.record([b"DEL", key], b"", b"")
+        db.store_again(key, value)
+    else:
+        db.store(key, value, -1)
     if db.changed(key):
         pairs: list[bytes] = []
         for member, score in value.slice(0, value.count):
