@@ -14,10 +14,10 @@ from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.registry import ARRAY, INTEGER, command
 from isthmus.node.engine.spec import DENYOOM, FAST, READONLY, WRITE
-from isthmus.node.values.bitmaps import record_fields, set_bit
+from isthmus.node.values.bitmaps import put_result, record_fields, set_bit
 from isthmus.node.values.bits import AND, NOT, OR, XOR, combine, count_ones, first_bit
 from isthmus.node.values.keys import delete
-from isthmus.node.values.strings import grown, put
+from isthmus.node.values.strings import grown
 from isthmus.wire.scalars import i64
 
 BAD_OFFSET = b"ERR bit offset is not an integer or out of range"
@@ -182,7 +182,7 @@ def bitop(ctx: Context, argv: list[bytes]) -> None:
     if length == 0:
         delete(ctx.db, argv[2])
     else:
-        put(ctx.db, argv[2], combine(operation, operands, length), -1, b"set")
+        put_result(ctx.db, argv[2], combine(operation, operands, length))
     ctx.reply.integer(length)
 
 

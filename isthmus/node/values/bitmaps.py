@@ -3,7 +3,7 @@
 A bitmap is a string seen as bits, the most significant bit of byte 0 first; writing makes it a
 `bytearray`, which grows by zeros up to the byte that is written. Effects: SETBIT key offset bit,
 and SETRANGE key offset patch for bit fields, in whole bytes: the fields are worked out where the
-command ran. The result of BITOP is a SET or DEL of its key (values/strings.py, values/keys.py).
+command ran. The result of BITOP is a SET or DEL of its key.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from isthmus.node.engine.effect import replays
 from isthmus.node.engine.keyspace import Database
 from isthmus.node.values.strings import grown
 from isthmus.wire.scalars import i64, parse_int
+
+
+# What a string may have to be embstr; a longer one is raw anyway.
+SHORT_BYTES_MAX = 44
 
 
 def set_bit(db: Database, key: bytes, old: Any, offset: i64, bit: i64) -> i64:
@@ -38,6 +42,13 @@ def set_bit(db: Database, key: bytes, old: Any, offset: i64, bit: i64) -> i64:
 def replay_setbit(db: Database, argv: list[bytes]) -> None:
     """SETBIT key offset bit."""
     set_bit(db, argv[1], db.lookup(argv[1]), parse_int(argv[2]), parse_int(argv[3]))
+
+
+def put_result(db: Database, key: bytes, data: bytes) -> None:
+    """SET key data; as in Redis the result is no number and no short string to OBJECT ENCODING."""
+    db.store(key, bytearray(data) if len(data) <= SHORT_BYTES_MAX else data, -1)
+    if db.changed(key):
+        db.record([b"SET", key, data], b"set", b"$")
 
 
 def record_fields(
