@@ -26,9 +26,10 @@ def set_bit(db: Database, key: bytes, old: Any, offset: i64, bit: i64) -> i64:
     mask = 0x80 >> (offset & 7)
     have = -1 if old is None else len(old)
     before = 1 if have > at and old[at] & mask else 0
+    # As in Redis the string is made raw even if the bit is as it should be.
+    data: bytearray = grown(db, key, old, at + 1)
     if have > at and before == bit:
         return before
-    data: bytearray = grown(db, key, old, at + 1)
     if bit:
         data[at] |= mask
     else:
