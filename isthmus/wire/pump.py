@@ -94,7 +94,7 @@ class Peer:
         return 0
 
     def send(self, data: bytes) -> i64:
-        """Queue bytes to be sent at the end of this turn."""
+        """Queue bytes to be sent at the end of this turn; too many cut the peer off."""
         if self.open and data:
             if len(self._backlog) > self.output_bytes_max:
                 self.overrun = True

@@ -120,4 +120,6 @@ def run(theirs: RealWatched, stream: list[differ.Request]) -> None:
 )  # fmt: skip
 @given(seeds=seeds)
 def test_events_agree(real: RealWatched, group: str, seeds: list[int]) -> None:
-    run(real, differ.stream_of(Grammar(group), seeds))
+    stream = differ.stream_of(Grammar(group), seeds)
+    # Which expired keys RANDOMKEY meets is a matter of chance.
+    run(real, [argv for argv in stream if argv[0].upper() != b"RANDOMKEY"])

@@ -258,7 +258,8 @@ def write_members(ctx: Context, members: list[bytes]) -> None:
 
 def store(ctx: Context, key: bytes, members: list[bytes], event: bytes) -> None:
     """Put the set of the members at key and reply with their number."""
-    ctx.db.exists(key)
+    if members:
+        ctx.db.exists(key)
     value = set_result(ctx.db, key, members, event)
     if value is not None:
         refit(ctx, value)

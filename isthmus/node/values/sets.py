@@ -185,6 +185,7 @@ def set_result(db: Database, key: bytes, members: list[bytes], event: bytes) -> 
     if not members:
         delete(db, key)
         return None
+    db.note_end(key)
     if db.drop(key):
         # No event: to those who listen, the key was replaced and not deleted.
         if db.changed(key):

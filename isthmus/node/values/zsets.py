@@ -220,6 +220,7 @@ def store_result(db: Database, key: bytes, value: ZSetValue, event: bytes) -> No
         return
     if not value.outgrown:
         without_signed_zeros(value)
+    db.note_end(key)
     if db.drop(key):
         # No event: to those who listen, the key was replaced and not deleted.
         if db.changed(key):
