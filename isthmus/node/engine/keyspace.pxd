@@ -30,7 +30,7 @@ cdef class Database:
     cpdef bint store(self, bytes key, object value, long long expire=?)
     @cython.locals(entries=Table)
     cdef void list_fields(self, bytes key, object value)
-    cdef void note_end(self, Table table, bytes key)
+    cpdef void note_end(self, bytes key)
     cpdef void store_again(self, bytes key, object value)
     cpdef bint store_keep(self, bytes key, object value)
     @cython.locals(status="int")

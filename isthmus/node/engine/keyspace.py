@@ -124,7 +124,7 @@ class Database:
         elif self.field_expiries.count:
             self.field_expiries.forget(key)
         if self.log.noting:
-            self.note_end(table, key)
+            self.note_end(key)
         if table.put(key, value, expire):
             self.size += 1
             if self.log.noting:
@@ -141,10 +141,13 @@ class Database:
             if entries.volatile_count:
                 self.field_expiries.note(key, entries.expire_hint)
 
-    def note_end(self, table: Table, key: bytes) -> None:
-        """Who listens to events hears that what is overwritten had expired."""
+    def note_end(self, key: bytes) -> None:
+        """Who listens to events hears that what is about to be overwritten had expired."""
+        table = self.table_of(key)
         if (
-            table.volatile_count
+            self.log.noting
+            and table is not None
+            and table.volatile_count
             and self.log.origin == LOCAL
             and table.expired(key, self.clock.now_ms)
         ):
@@ -212,9 +215,9 @@ class Database:
     def forget_all(self) -> None:
         """Remove every key at once; the memory is freed in slices."""
         self.alert(self)
-        self.keyspace.garbage.extend(
-            table for table in self.slots if table is not None and table.count
-        )
+        for table in self.slots:
+            if table is not None and table.count:
+                self.keyspace.discard_table(table)
         self.keyspace.garbage_keys += self.size
         self.slots = []
         self.size = 0
@@ -350,16 +353,8 @@ class Keyspace:
 
     def random_key(self, db: Database) -> bytes | None:
         """A key of db drawn at random, or None; expired keys met on the way are deleted."""
-        tables = [table for table in db.slots if table is not None and table.count]
-        if not tables:
-            return None
-        most = max(table.count for table in tables)
-        while True:
-            table = tables[self.rng.below(len(tables))]
-            # Accepted in proportion to its keys, so that every key has the same chance.
-            if table.count and self.rng.below(most) < table.count:
-                key = table.random_key(self.rng)
-                if key is not None and db.exists(key):
-                    return key
-            if not db.size:
-                return None
+        while db.size:
+            key: bytes | None = db.slots[db.random_slot(self.rng)].random_key(self.rng)
+            if key is not None and db.exists(key):
+                return key
+        return None
