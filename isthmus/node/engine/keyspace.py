@@ -215,9 +215,9 @@ class Database:
     def forget_all(self) -> None:
         """Remove every key at once; the memory is freed in slices."""
         self.alert(self)
-        for table in self.slots:
-            if table is not None and table.count:
-                self.keyspace.discard_table(table)
+        self.keyspace.garbage.extend(
+            table for table in self.slots if table is not None and table.count
+        )
         self.keyspace.garbage_keys += self.size
         self.slots = []
         self.size = 0
@@ -353,8 +353,16 @@ class Keyspace:
 
     def random_key(self, db: Database) -> bytes | None:
         """A key of db drawn at random, or None; expired keys met on the way are deleted."""
-        while db.size:
-            key: bytes | None = db.slots[db.random_slot(self.rng)].random_key(self.rng)
-            if key is not None and db.exists(key):
-                return key
-        return None
+        tables = [table for table in db.slots if table is not None and table.count]
+        if not tables:
+            return None
+        most = max(table.count for table in tables)
+        while True:
+            table = tables[self.rng.below(len(tables))]
+            # Accepted in proportion to its keys, so that every key has the same chance.
+            if table.count and self.rng.below(most) < table.count:
+                key = table.random_key(self.rng)
+                if key is not None and db.exists(key):
+                    return key
+            if not db.size:
+                return None
