@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from isthmus.node.engine.table import set_access_clock
+from isthmus.node.engine.access import set_clock
 from tests.support.store import START_MS, Store
 
 
@@ -197,12 +197,12 @@ def test_object(store: Store) -> None:
 
 
 def test_idle_time(store: Store) -> None:
-    set_access_clock(START_MS // 1000)
+    set_clock(START_MS // 1000)
     store.run("SET k v")
     store.advance(7000)
     assert store.run("EXISTS k") == 1, "does not touch"
     assert store.run("OBJECT IDLETIME k") == 7
-    set_access_clock(START_MS // 1000 + 7)
+    set_clock(START_MS // 1000 + 7)
     store.run("TOUCH k")
     assert store.run("OBJECT IDLETIME k") == 0
-    set_access_clock(0)
+    set_clock(0)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isthmus.node.engine.access import set_clock
 from isthmus.node.engine.rng import Rng
+from isthmus.node.engine.table import Table
 from isthmus.wire.reply import ReplyWriter
 from tests.support import twins
 
@@ -251,14 +253,14 @@ def test_replies_are_written_from_the_table(module: ModuleType) -> None:
     assert reply.take() == b"$65536\r\n" + LONG + b"k\r\n"
 
 
-def test_the_access_clock_is_stamped_by_fetch_only(module: ModuleType) -> None:
-    table = module.Table()
-    module.set_access_clock(1)
+def test_the_access_clock_is_stamped_by_fetch_only() -> None:
+    table = Table()
+    set_clock(1)
     table.put(b"k", b"v", -1)
-    module.set_access_clock(0x1FFFFFF)
+    set_clock(0x1FFFFFF)
     assert table.get(b"k") == b"v" and table.contains(b"k") and table.access(b"k") == 1
     assert table.fetch(b"k", 0) == b"v" and table.access(b"k") == 0xFFFFFF
-    module.set_access_clock(0)
+    set_clock(0)
 
 
 def test_an_object_is_released_once(module: ModuleType) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from isthmus.node.commands.client import write_help
 from isthmus.node.commands.connection import int32
+from isthmus.node.engine.access import decayed
 from isthmus.node.engine.args import syntax
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import (
@@ -49,6 +50,10 @@ ACCESS_CLOCK_MASK = 0xFFFFFF
 NO_LFU = (
     b"ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that "
     b"when switching between policies at runtime LRU and LFU data will take some time to adjust."
+)
+LFU_ONLY = (
+    b"ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when "
+    b"switching between policies at runtime LRU and LFU data will take some time to adjust."
 )
 SUM_OF_SHARDS = "REQUEST_POLICY:MULTI_SHARD,RESPONSE_POLICY:AGG_SUM"
 
@@ -326,6 +331,8 @@ def object_idletime(ctx: Context, argv: list[bytes]) -> None:
     if not ctx.db.exists(key):
         ctx.reply.null()
         return
+    if ctx.config.text("maxmemory-policy").endswith("lfu"):
+        raise RedisError(LFU_ONLY)
     table = ctx.db.table_of(key)
     assert table is not None
     # The access clock is the low 24 bits of Unix seconds; the difference survives its wrap.
@@ -336,11 +343,16 @@ def object_idletime(ctx: Context, argv: list[bytes]) -> None:
          keys="idx:2>range:0,1,0(RO)", complexity="O(1)", reply=INTEGER | NULL,
          tips="NONDETERMINISTIC_OUTPUT")  # fmt: skip
 def object_freq(ctx: Context, argv: list[bytes]) -> None:
-    """Reply with how often the key is used; an error, because nothing counts that yet."""
-    if not ctx.db.exists(argv[2]):
+    """Reply with how often the key is used, as a logarithm; an error unless the policy counts."""
+    key = argv[2]
+    if not ctx.db.exists(key):
         ctx.reply.null()
         return
-    raise RedisError(NO_LFU)
+    if not ctx.config.text("maxmemory-policy").endswith("lfu"):
+        raise RedisError(NO_LFU)
+    table = ctx.db.table_of(key)
+    assert table is not None
+    ctx.reply.integer(decayed(table.access(key)))
 
 
 @command("OBJECT HELP", since="6.2.0", group="generic", flags=LOADING | STALE,

@@ -47,8 +47,15 @@ def denied_by(selector: Selector, spec: CommandSpec, argv: list[bytes]) -> i64:
             return DENIED_COMMAND
     if not selector.all_keys and spec.key_specs:
         if spec.key_access >= 0:
-            if not key_allowed(selector, argv[spec.first_key], spec.key_access):
-                return spec.first_key * 8 + DENIED_KEY
+            position = spec.first_key
+            last = spec.last_key
+            if last < 0:
+                last += len(argv)
+            # A run that ends behind the last argument is no run at all: the command will say so.
+            while position <= last < len(argv):
+                if not key_allowed(selector, argv[position], spec.key_access):
+                    return position * 8 + DENIED_KEY
+                position += spec.key_step
         else:
             for key in accesses(spec, argv):
                 if not key_allowed(selector, argv[key >> 2], key & 3):

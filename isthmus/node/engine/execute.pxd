@@ -1,10 +1,11 @@
 cimport cython
 
+from isthmus.node.engine.acl_check cimport denied
 from isthmus.node.engine.client cimport ClientState
 from isthmus.node.engine.context cimport Context
 from isthmus.node.engine.spec cimport CommandSpec
 
-@cython.locals(count=Py_ssize_t, mark=Py_ssize_t, commands=dict)
+@cython.locals(count=Py_ssize_t, mark=Py_ssize_t, unmarked="long long", commands=dict)
 cpdef void execute(Context ctx, ClientState session, list[bytes] argv)
 cdef void finish(Context ctx, ClientState session)
 @cython.locals(mark=Py_ssize_t, now="long long", nanos="long long", monitored="long long")

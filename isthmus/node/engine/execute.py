@@ -13,8 +13,11 @@ sinks, clients whose keys are ready, messages to the client itself) shows in `lo
 
 from __future__ import annotations
 
+from isthmus.node.engine import access
+from isthmus.node.engine.acl_check import denied
 from isthmus.node.engine.client import (
     GATE_ACL,
+    GATE_NO_TOUCH,
     GATE_PUBSUB,
     GATE_TRACK,
     ClientState,
@@ -73,8 +76,13 @@ def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
     ctx.now_ms = ctx.clock.now_ms
     if session.gates or ctx.gates:
         mark = ctx.reply.mark()
+        unmarked = session.gates & GATE_NO_TOUCH
+        if unmarked:
+            access.hold(True)
         if admit(ctx, session, spec, argv):
             call(ctx, spec, argv)
+        if unmarked:
+            access.hold(False)
         if session.gates & GATE_TRACK:
             ctx.node.tracking.done(session, spec)
         if session.reply_off or session.reply_skip:
@@ -219,9 +227,8 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
         refuse(ctx, session, spec, b"ERR Command not allowed inside a transaction")
         return False
     if session.gates & GATE_ACL:
-        text = ctx.node.acl.refusal(ctx, session, spec, argv)
-        if text is not None:
-            refuse(ctx, session, spec, text)
+        if denied(session.user, spec, argv):
+            refuse(ctx, session, spec, ctx.node.acl.refusal(ctx, session, spec, argv))
             return False
     if ctx.gates & GATE_CLUSTER and (spec.one_key or spec.key_specs):
         text = redirection(ctx, session, spec, argv)

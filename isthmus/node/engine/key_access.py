@@ -25,8 +25,6 @@ ONE_CHANGED = [1 * 4 + READ_WRITE]
 
 def accesses(spec: CommandSpec, argv: list[bytes]) -> list[int]:
     """The keys of a request whose arity is right, in Redis' order."""
-    if spec.key_access >= 0:
-        return [spec.first_key * 4 + spec.key_access]
     if not spec.key_specs:
         return []
     own = OWN.get(spec.name)

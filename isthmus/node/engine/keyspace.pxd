@@ -4,6 +4,7 @@ from isthmus.node.engine.clock cimport Clock
 from isthmus.node.engine.effect_log cimport EffectLog
 from isthmus.node.engine.field_expiry cimport FieldExpiries
 from isthmus.node.engine.rng cimport Rng
+from isthmus.node.engine.slot_counts cimport SlotCounts
 from isthmus.node.engine.table cimport Table
 from isthmus.wire.slots cimport key_slot
 
@@ -16,6 +17,7 @@ cdef class Database:
     cdef public EffectLog log
     cdef public dict watched
     cdef public dict waiting
+    cdef public SlotCounts counts
     cdef public set volatile_slots
     cdef public FieldExpiries field_expiries
     cdef bytes last_key
@@ -24,6 +26,8 @@ cdef class Database:
     cdef public long long total
     cpdef Table table_of(self, bytes key)
     cdef Table table_for(self, bytes key)
+    cpdef void count(self, long long change)
+    cpdef void grew(self, long long count)
     cpdef object lookup(self, bytes key)
     cdef object missing(self, Table table, bytes key)
     cpdef bint exists(self, bytes key)
@@ -58,5 +62,8 @@ cdef class Keyspace:
     cdef public bint active_expiry
     cdef public long long list_limit
     cdef public long long garbage_keys
+    cdef public long long freed_values
+    cdef public long long garbage_bytes
+    cdef public long long evicted_keys
     cdef public dict ready
     cdef public object tracker

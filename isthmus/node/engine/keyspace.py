@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from isthmus.node.engine import heap
 from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.effect_log import LOCAL, NOTE_EVENTS, NOTE_NEW, EffectLog
 from isthmus.node.engine.field_expiry import FieldExpiries
 from isthmus.node.engine.rng import Rng
+from isthmus.node.engine.slot_counts import SlotCounts
 from isthmus.node.engine.table import Table
 from isthmus.wire.scalars import i64
 from isthmus.wire.slots import SLOTS, key_slot
@@ -41,6 +43,7 @@ class Database:
         self.index = index
         self.slots: list[Table | None] = []
         self.size = 0
+        self.counts = SlotCounts()
         self.keyspace = keyspace
         self.clock = keyspace.clock
         self.log = keyspace.log
@@ -126,11 +129,20 @@ class Database:
         if self.log.noting:
             self.note_end(key)
         if table.put(key, value, expire):
-            self.size += 1
+            self.count(1)
             if self.log.noting:
                 self.note_new(key)
             return True
         return False
+
+    def count(self, change: i64) -> None:
+        """The slot looked up last has `change` keys more."""
+        self.size += change
+        self.counts.add(self.last_slot, change)
+
+    def grew(self, count: i64) -> None:
+        """A mutable string took `count` bytes more where it lies."""
+        heap.add(count)
 
     def list_fields(self, key: bytes, value: Any) -> None:
         """Bring the list of hashes with volatile fields up to date for a value put at key."""
@@ -164,7 +176,7 @@ class Database:
         if self.field_expiries.count:
             self.field_expiries.forget(key)
         if self.table_for(key).put_keep(key, value):
-            self.size += 1
+            self.count(1)
             if self.log.noting:
                 self.note_new(key)
             return True
@@ -178,7 +190,7 @@ class Database:
         status = table.increment(key, delta)
         self.total = table.total
         if status == 4:
-            self.size += 1
+            self.count(1)
             if self.log.noting:
                 self.note_new(key)
         return status
@@ -191,7 +203,7 @@ class Database:
         value = table.pop(key)
         if value is None:
             return False
-        self.size -= 1
+        self.count(-1)
         if type(value) is not bytes:
             if self.field_expiries.count:
                 self.field_expiries.forget(key)
@@ -215,12 +227,13 @@ class Database:
     def forget_all(self) -> None:
         """Remove every key at once; the memory is freed in slices."""
         self.alert(self)
-        self.keyspace.garbage.extend(
-            table for table in self.slots if table is not None and table.count
-        )
+        for table in self.slots:
+            if table is not None and table.count:
+                self.keyspace.discard_table(table)
         self.keyspace.garbage_keys += self.size
         self.slots = []
         self.size = 0
+        self.counts.reset()
         self.volatile_slots = set()
         self.field_expiries = FieldExpiries()
         self.forget_place()
@@ -290,6 +303,21 @@ class Database:
         elif value.volatile_count == 0:
             self.field_expiries.forget(key)
 
+    def evict(self, key: bytes) -> None:
+        """Delete a key to make room."""
+        self.keyspace.evicted_keys += 1
+        if self.drop(key) and self.changed(key):
+            self.record([b"DEL", key], b"evicted", b"e")
+
+    def holds(self, key: bytes, volatile: bool) -> bool:
+        """True if key is here, expired or not, and (if asked) has an expiry."""
+        expiry = self.expiry(key)
+        return expiry >= 0 or (expiry == -1 and not volatile)
+
+    def random_slot(self, rng: Rng) -> int:
+        """A slot drawn by its number of keys; -1 if there is none."""
+        return self.counts.find(rng.below(self.size)) if self.size else -1
+
     # -- WATCH --------------------------------------------------------------------------------
 
     def watch(self, key: bytes) -> int:
@@ -324,6 +352,10 @@ class Keyspace:
         self.log = EffectLog()
         self.garbage: list[Any] = []
         self.garbage_keys = 0
+        self.freed_values = 0
+        # What the values that wait to be freed take, about: it is not counted against a limit.
+        self.garbage_bytes = 0
+        self.evicted_keys = 0
         self.expired_keys = 0
         self.expired_fields = 0
         self.active_expiry = True
@@ -339,9 +371,16 @@ class Keyspace:
         """Take a value that left the keyspace; a big one waits to be freed in slices."""
         if type(value) is not bytearray and len(value) > BIG_VALUE_ENTRIES:
             self.garbage.append(value)
+            self.garbage_bytes += value.nbytes
+
+    def discard_table(self, table: Table) -> None:
+        """Take a slot's table whose keys are gone."""
+        self.garbage.append(table)
+        self.garbage_bytes += table.nbytes
 
     def free_slice(self, limit: int) -> bool:
         """Free at most about `limit` entries of discarded values. True while some are left."""
+        held = heap.used()
         while self.garbage and limit > 0:
             value = self.garbage[-1]
             before = len(value)
@@ -349,20 +388,15 @@ class Keyspace:
             limit -= before - left + 1
             if left == 0:
                 self.garbage.pop()
+                self.freed_values += 1
+        freed = held - heap.used()
+        self.garbage_bytes = max(0, self.garbage_bytes - freed) if self.garbage else 0
         return bool(self.garbage)
 
     def random_key(self, db: Database) -> bytes | None:
         """A key of db drawn at random, or None; expired keys met on the way are deleted."""
-        tables = [table for table in db.slots if table is not None and table.count]
-        if not tables:
-            return None
-        most = max(table.count for table in tables)
-        while True:
-            table = tables[self.rng.below(len(tables))]
-            # Accepted in proportion to its keys, so that every key has the same chance.
-            if table.count and self.rng.below(most) < table.count:
-                key = table.random_key(self.rng)
-                if key is not None and db.exists(key):
-                    return key
-            if not db.size:
-                return None
+        while db.size:
+            key: bytes | None = db.slots[db.random_slot(self.rng)].random_key(self.rng)
+            if key is not None and db.exists(key):
+                return key
+        return None

@@ -13,7 +13,8 @@ from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject, PyObject_Hash
 
 from isthmus.node.engine.keyspace cimport Database
-from isthmus.node.engine.table cimport Rec, Table, rec_is_object, rec_object
+from isthmus.node.engine.record cimport Rec, rec_is_object, rec_object
+from isthmus.node.engine.table cimport Table
 from isthmus.wire.slots cimport slot_of
 
 BATCH = AHEAD

@@ -11,12 +11,14 @@ from typing import Any
 from isthmus.node.engine.acl import Acl
 from isthmus.node.engine.blocking import Blocking
 from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.client_memory import ClientMemory
 from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.config import Config
 from isthmus.node.engine.context import GATE_CLUSTER, Context
 from isthmus.node.engine.execute import call
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.lookahead import Lookahead
+from isthmus.node.engine.memory import Memory
 from isthmus.node.engine.monitors import Monitors
 from isthmus.node.engine.observer import Observer
 from isthmus.node.engine.output_limits import OutputLimits
@@ -47,6 +49,7 @@ class Node:
         self.latency = self.observer.latency
         # A spare writer, to spell what is sent to other clients than the one being served.
         self.encoder = ReplyWriter()
+        self.memory = Memory(self.ctx)
         self.pubsub = PubSub(self)
         self.monitors = Monitors(self)
         self.tracking = Tracking(self)
@@ -55,6 +58,7 @@ class Node:
         self.ctx.lookahead = self.lookahead
         self.commands: dict[bytes, CommandSpec] = COMMANDS
         self.clients: dict[int, ClientState] = {}
+        self.client_memory = ClientMemory(self.clients)
         self.acl = Acl(self)
         self.output_limits = OutputLimits(self)
         self.next_client_id = 1
@@ -68,7 +72,10 @@ class Node:
         self.evicted_clients = 0
         # What replicas would know this data set by; DEBUG CHANGE-REPL-ID draws another.
         self.replication_id = run_id
+        # Switches of DEBUG.
         self.cron_paused = False
+        self.scripts_call_all = False
+        self.skip_checksums = False
         self.attack_logged_ms = -(1 << 62)
 
     def random_bytes(self, count: int) -> bytes:
@@ -99,6 +106,7 @@ class Node:
         """The connection is gone: release what it held."""
         client.unwatch()
         self.blocking.forget(client)
+        self.client_memory.forget(client)
         self.leave_modes(client)
         self.output_limits.forget(client)
         self.clients.pop(client.id, None)

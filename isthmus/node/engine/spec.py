@@ -80,6 +80,11 @@ class KeySpec(NamedTuple):
     flags: frozenset[str]
     text: str
 
+    def says_all(self) -> bool:
+        """True if this is a plain run of keys to all of which the same happens."""
+        special = {"NOT_KEY", "VARIABLE_FLAGS", "INCOMPLETE"}
+        return self.is_plain_run() and not self.numbers[2] and not self.flags & special
+
     def access(self) -> int:
         """What happens to the keys: READ_KEY if data is returned, WRITE_KEY if it may change."""
         written = WRITE_KEY if self.flags & {"UPDATE", "INSERT", "DELETE"} else 0
@@ -189,9 +194,10 @@ class CommandSpec:
         self.one_key = (
             self.first_key > 0 and self.first_key == self.last_key and len(key_specs) == 1
         )
-        # What happens to that one key (READ_KEY | WRITE_KEY); -1 if it takes more to tell.
+        # What happens to the keys (READ_KEY | WRITE_KEY) where they are one run that first_key,
+        # last_key and key_step describe; -1 if it takes more to tell.
         self.key_access = -1
-        if self.one_key and not key_specs[0].flags & {"NOT_KEY", "VARIABLE_FLAGS"}:
+        if len(key_specs) == 1 and key_specs[0].says_all():
             self.key_access = key_specs[0].access()
 
     def _legacy_range(self) -> tuple[int, int, int]:

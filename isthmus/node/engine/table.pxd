@@ -1,27 +1,6 @@
-from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-
+from isthmus.node.engine.record cimport Rec
 from isthmus.node.engine.rng cimport Rng
 from isthmus.wire.reply cimport ReplyWriter
-
-cdef enum:
-    NOTHING = 0     # a member of a set
-    PACKED = 1      # value bytes lie behind the key
-    OBJECT = 2      # a reference: long bytes, or a value object
-    SCORE = 3       # a double
-
-cdef struct Rec:
-    Rec* next
-    uint32_t meta       # 0-23 access clock, 24-26 kind, 27 has expiry, 28 long key
-    uint16_t klen
-    uint16_t vlen
-
-cdef char* rec_key(Rec* rec) noexcept
-cdef Py_ssize_t rec_klen(Rec* rec) noexcept
-cdef double rec_score(Rec* rec) noexcept
-cdef bint rec_is_object(Rec* rec) noexcept
-cdef PyObject* rec_object(Rec* rec) noexcept
-cdef void rec_set_score(Rec* rec, double score) noexcept
 
 cdef class Table:
     cdef Rec** buckets
@@ -35,6 +14,7 @@ cdef class Table:
     cdef Py_ssize_t walked
 
     cdef Py_ssize_t index(self, Py_ssize_t hash) noexcept
+    cdef void account(self, Py_ssize_t change) noexcept
     cdef void note_expiry(self, long long expire) noexcept
     cdef int overwrite(self, Rec** where, object value, long long expire) except -1
     cdef Rec* find(self, bytes key)
@@ -62,8 +42,10 @@ cdef class Table:
     cpdef object pop(self, bytes key)
     cpdef long long expiry(self, bytes key)
     cpdef bint set_expiry(self, bytes key, long long expire)
+    cpdef int mark(self, bytes key, long long word) except -1
     cpdef long long access(self, bytes key)
     cpdef bytes random_key(self, Rng rng)
+    cpdef int sample(self, Rng rng, bint volatile_only, int limit, list out) except -1
     cpdef unsigned long long scan(
         self, unsigned long long cursor, list out, bint with_values, long long now
     )
@@ -73,5 +55,3 @@ cdef class Table:
     cpdef bint write_value(self, bytes key, ReplyWriter reply)
     cpdef long long write_all(self, ReplyWriter reply, bint keys, bint values)
     cpdef list expired_keys(self, long long now, long long limit)
-
-cpdef void set_access_clock(long long clock)

@@ -1,7 +1,7 @@
 """Table: the hash map under the keyspace, hashes, sets and sorted sets.
 
 It maps bytes to nothing (a member of a set), bytes (kept packed in the compiled form), an object,
-or a score; each entry may carry an expiry (Unix ms) and, in the keyspace, a 24-bit access clock.
+or a score; each entry may carry an expiry (Unix ms) and, in the keyspace, a 24-bit access mark (access.py).
 A plain key with its value is one allocation in the compiled form, which is what makes a string key
 cheaper here than in a dict: no wrapper object, no second header.
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from isthmus.node.engine import access, heap
 from isthmus.node.engine.rng import Rng
 from isthmus.wire.digits import format_int, parse_int
 from isthmus.wire.reply import ReplyWriter
@@ -27,16 +28,8 @@ _LOAD = 32
 _HASH_MASK = 0xFFFFFFFF
 _NEVER = 0x7FFFFFFFFFFFFFFF
 _RECORD_BYTES = 16
+_STRING_OVERHEAD_BYTES = 48
 _BUCKET_BYTES = 8
-
-_access_clock = 0
-
-
-def set_access_clock(clock: int) -> None:
-    """The 24-bit clock (LRU seconds or LFU word) that fetch() stamps on records."""
-    global _access_clock
-    _access_clock = clock & 0xFFFFFF
-
 
 def _reverse32(v: int) -> int:
     return int(f"{v:032b}"[::-1], 2)
@@ -48,7 +41,7 @@ class _Rec:
     def __init__(self, value: Any, expire: int) -> None:
         self.value = value
         self.expire = expire
-        self.clock = _access_clock
+        self.clock = access.fresh()
 
 
 class Table:
@@ -108,13 +101,24 @@ class Table:
             self._grow()
         self._bucket(key)[key] = _Rec(value, expire)
         self.count += 1
-        self.nbytes += self._cost(key, value)
+        self._account(self._cost(key, value))
         if expire >= 0:
             self._note_expiry(expire)
 
+    def _account(self, change: int) -> None:
+        self.nbytes += change
+        heap.add(change)
+
+    def __del__(self) -> None:
+        heap.add(-self.nbytes)
+
     @staticmethod
     def _cost(key: bytes, value: Any) -> int:
-        size = len(value) if type(value) is bytes and len(value) <= 1024 else 8
+        size = 8
+        if type(value) is bytes and len(value) <= 1024:
+            size = len(value)
+        elif type(value) is bytes or type(value) is bytearray:
+            size += len(value) + _STRING_OVERHEAD_BYTES
         return _RECORD_BYTES + _BUCKET_BYTES + len(key) + size
 
     def _note_expiry(self, expire: int) -> None:
@@ -125,7 +129,7 @@ class Table:
 
     def _removed(self, key: bytes, rec: _Rec) -> None:
         self.count -= 1
-        self.nbytes -= self._cost(key, rec.value)
+        self._account(-self._cost(key, rec.value))
         if rec.expire >= 0:
             self.volatile_count -= 1
         if len(self._buckets) > 1 and self.count < len(self._buckets) * _LOAD // 4:
@@ -153,9 +157,9 @@ class Table:
         return False
 
     def _overwrite(self, key: bytes, rec: _Rec, value: Any) -> None:
-        self.nbytes += self._cost(key, value) - self._cost(key, rec.value)
+        self._account(self._cost(key, value) - self._cost(key, rec.value))
         rec.value = value
-        rec.clock = _access_clock
+        rec.clock = access.marked(rec.clock)
 
     def _set_rec_expiry(self, rec: _Rec, expire: int) -> None:
         if rec.expire >= 0:
@@ -210,8 +214,12 @@ class Table:
             gone = self._buckets.pop()
             limit -= 1 + len(gone)
             self.count -= len(gone)
+            self._account(-sum(self._cost(key, rec.value) for key, rec in gone.items()))
         if not self._buckets:
-            Table.__init__(self)
+            self._buckets = [{}]
+            self._mask = 1
+            self._walked = 0
+            self.volatile_count = 0
         return self.count
 
     # -- reading ------------------------------------------------------------------------------
@@ -221,7 +229,7 @@ class Table:
         rec = self._find(key)
         if rec is None or 0 <= rec.expire <= now:
             return None
-        rec.clock = _access_clock
+        rec.clock = access.marked(rec.clock)
         return rec.value
 
     def get(self, key: bytes) -> Any:
@@ -245,6 +253,12 @@ class Table:
         """Unix ms; -1 without expiry, -2 if the key is not here."""
         rec = self._find(key)
         return -2 if rec is None else rec.expire
+
+    def mark(self, key: bytes, word: int) -> None:
+        """Set key's access mark."""
+        rec = self._find(key)
+        if rec is not None:
+            rec.clock = word & 0xFFFFFF
 
     def access(self, key: bytes) -> int:
         """The 24-bit access clock, or -1 if the key is not here."""
@@ -312,6 +326,18 @@ class Table:
                 return list(bucket)[n]
             n -= len(bucket)
         return None
+
+    def sample(self, rng: Rng, volatile_only: bool, limit: int, out: list[Any]) -> None:
+        """Append (key, mark, expiry) of about `limit` entries from a random place on."""
+        steps = 16 * limit
+        at = rng.below(len(self._buckets))
+        while limit > 0 and steps > 0:
+            for key, rec in self._buckets[at].items():
+                if rec.expire >= 0 or not volatile_only:
+                    out.append((key, rec.clock, rec.expire))
+                    limit -= 1
+            steps -= 1
+            at = (at + 1) % len(self._buckets)
 
     def scan(self, cursor: int, out: list[Any], with_values: bool, now: int) -> int:
         """Append the live entries of one bucket; returns the next cursor, 0 at the end."""

@@ -1,11 +1,9 @@
 """Compiled twin of table.py (see there for the contract).
 
-Layout. A record is one allocation: a 16-byte header, [8 bytes key length if the key is longer than
-65,535 bytes], [8 bytes expiry, Unix ms], the key, the value (its bytes, a PyObject pointer, or a
-double). 16-byte keys with 64-byte values take 96 bytes and no wrapper object. Chains hang off an
-array of buckets that grows by linear hashing: one bucket is split per insertion past load 1, so no
-single operation rehashes a large table, and the array itself moves by realloc (which the C library
-does by remapping pages once it is large).
+A record (record.pxd) is one allocation: 16-byte keys with 64-byte values take 96 bytes and no
+wrapper object. Chains hang off an array of buckets that grows by linear hashing: one bucket is
+split per insertion past load 1, so no single operation rehashes a large table, and the array itself
+moves by realloc (which the C library does by remapping pages once it is large).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -15,6 +13,9 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
+from isthmus.node.engine.access cimport access_word, stamped
+from isthmus.node.engine.heap cimport heap_add
+from isthmus.node.engine.record cimport *
 from isthmus.node.engine.rng cimport Rng
 from isthmus.wire.digits cimport format_int, read_int, write_int
 from isthmus.wire.reply cimport ReplyWriter
@@ -36,89 +37,8 @@ cdef extern from "Python.h":
     void PyObject_Free(void* p) noexcept
 
 cdef enum:
-    KIND_SHIFT = 24
-    EXPIRES = 1 << 27
-    LONG_KEY = 1 << 28
-    CLOCK_MASK = 0xFFFFFF
-    PACKED_BYTES_MAX = 1024
     BUCKETS_MIN = 4
-
-cdef uint32_t access_clock = 0
-
-
-cpdef void set_access_clock(long long clock):
-    """The 24-bit clock (LRU seconds or LFU word) that fetch() stamps on records."""
-    global access_clock
-    access_clock = <uint32_t>(clock & CLOCK_MASK)
-
-
-cdef inline int rec_kind(Rec* rec) noexcept:
-    return (rec.meta >> KIND_SHIFT) & 7
-
-
-cdef inline char* rec_data(Rec* rec) noexcept:
-    return <char*>rec + sizeof(Rec)
-
-
-cdef Py_ssize_t rec_klen(Rec* rec) noexcept:
-    cdef int64_t n
-    if rec.meta & LONG_KEY:
-        memcpy(&n, rec_data(rec), 8)
-        return n
-    return rec.klen
-
-
-cdef inline int64_t* rec_expiry(Rec* rec) noexcept:
-    # Records are 16-byte aligned and the optional parts are 8 bytes each, so this is aligned.
-    return <int64_t*>(rec_data(rec) + (8 if rec.meta & LONG_KEY else 0))
-
-
-cdef char* rec_key(Rec* rec) noexcept:
-    cdef char* p = rec_data(rec)
-    if rec.meta & LONG_KEY:
-        p += 8
-    if rec.meta & EXPIRES:
-        p += 8
-    return p
-
-
-cdef inline char* rec_value(Rec* rec) noexcept:
-    return rec_key(rec) + rec_klen(rec)
-
-
-cdef inline Py_ssize_t rec_size(Rec* rec) noexcept:
-    return rec_value(rec) - <char*>rec + rec.vlen
-
-
-cdef bint rec_is_object(Rec* rec) noexcept:
-    return rec_kind(rec) == OBJECT
-
-
-cdef PyObject* rec_object(Rec* rec) noexcept:
-    cdef PyObject* obj
-    memcpy(&obj, rec_value(rec), sizeof(PyObject*))
-    return obj
-
-
-cdef double rec_score(Rec* rec) noexcept:
-    cdef double score
-    memcpy(&score, rec_value(rec), 8)
-    return score
-
-
-cdef void rec_set_score(Rec* rec, double score) noexcept:
-    memcpy(rec_value(rec), &score, 8)
-
-
-cdef inline object rec_load(Rec* rec):
-    cdef int kind = rec_kind(rec)
-    if kind == PACKED:
-        return PyBytes_FromStringAndSize(rec_value(rec), rec.vlen)
-    if kind == OBJECT:
-        return <object>rec_object(rec)
-    if kind == SCORE:
-        return rec_score(rec)
-    return True
+    TABLE_BYTES = 144
 
 
 cdef inline uint64_t reverse32(uint64_t v) noexcept:
@@ -141,15 +61,22 @@ cdef class Table:
         self.expire_hint = 0
         self.walked = 0
         self.walk_soonest = 0
+        heap_add(TABLE_BYTES)
 
     def __dealloc__(self):
         self.clear_slice(0x7FFFFFFFFFFFFFFF)
+        heap_add(-TABLE_BYTES - self.nbytes)
 
     def __len__(self):
         return self.count
 
     def __contains__(self, bytes key):
         return self.find(key) != NULL
+
+    cdef void account(self, Py_ssize_t change) noexcept:
+        self.nbytes += change
+        heap_add(change)
+
     # -- the chains ---------------------------------------------------------------------------
 
     cdef Py_ssize_t index(self, Py_ssize_t hash) noexcept:
@@ -200,7 +127,7 @@ cdef class Table:
             grown = <Rec**>PyMem_Realloc(self.buckets, capacity * sizeof(Rec*))
             if grown == NULL:
                 raise MemoryError
-            self.nbytes += (capacity - self.capacity) * <Py_ssize_t>sizeof(Rec*)
+            self.account((capacity - self.capacity) * <Py_ssize_t>sizeof(Rec*))
             self.buckets = grown
             self.capacity = capacity
         if new < BUCKETS_MIN:
@@ -241,7 +168,7 @@ cdef class Table:
             capacity = self.capacity >> 1
             less = <Rec**>PyMem_Realloc(self.buckets, capacity * sizeof(Rec*))
             if less != NULL:
-                self.nbytes -= (self.capacity - capacity) * <Py_ssize_t>sizeof(Rec*)
+                self.account((capacity - self.capacity) * <Py_ssize_t>sizeof(Rec*))
                 self.buckets = less
                 self.capacity = capacity
 
@@ -267,11 +194,13 @@ cdef class Table:
 
     cdef void free_rec(self, Rec* rec) noexcept:
         cdef PyObject* obj = NULL
-        self.nbytes -= rec_size(rec)
+        cdef Py_ssize_t size = allocated(rec_size(rec))
         if rec.meta & EXPIRES:
             self.volatile_count -= 1
         if rec_kind(rec) == OBJECT:
             obj = rec_object(rec)
+            size += string_bytes(<object>obj)
+        self.account(-size)
         PyObject_Free(rec)
         Py_XDECREF(obj)
 
@@ -281,7 +210,7 @@ cdef class Table:
         """Add a record for a key that is not here. expire < 0: none."""
         cdef Py_ssize_t klen = PyBytes_GET_SIZE(key), vlen = 0
         cdef size_t size = sizeof(Rec) + klen
-        cdef uint32_t meta = (<uint32_t>kind << KIND_SHIFT) | access_clock
+        cdef uint32_t meta = (<uint32_t>kind << KIND_SHIFT) | access_word
         cdef Rec* rec
         cdef PyObject* obj
         cdef int64_t n = klen
@@ -317,7 +246,9 @@ cdef class Table:
             memcpy(rec_value(rec), &obj, 8)
         elif kind == SCORE:
             rec_set_score(rec, score)
-        self.nbytes += size + vlen
+        self.account(
+            allocated(size + vlen) + (string_bytes(value) if kind == OBJECT else 0)
+        )
         self.link(rec, PyObject_Hash(key))
         return 0
 
@@ -351,7 +282,7 @@ cdef class Table:
             memmove(rec_key(moved) + 8, rec_key(moved), keep)
             moved.meta |= EXPIRES
         moved.vlen = <uint16_t>vlen
-        self.nbytes += size - old
+        self.account(allocated(size) - allocated(old))
         return moved
 
     cdef int overwrite(self, Rec** where, object value, long long expire) except -1:
@@ -364,6 +295,7 @@ cdef class Table:
         cdef bint had = (rec.meta & EXPIRES) != 0, expires = expire >= 0 or (expire == -2 and had)
         if rec_kind(rec) == OBJECT:
             old = rec_object(rec)
+            self.account(-string_bytes(<object>old))
         if type(value) is bytes and PyBytes_GET_SIZE(value) <= PACKED_BYTES_MAX:
             kind = PACKED
             vlen = PyBytes_GET_SIZE(value)
@@ -374,10 +306,14 @@ cdef class Table:
             if had:
                 self.volatile_count -= 1
             self.note_expiry(expire)
-        rec.meta = (rec.meta & (EXPIRES | LONG_KEY)) | (<uint32_t>kind << KIND_SHIFT) | access_clock
+        rec.meta = (
+            (rec.meta & (EXPIRES | LONG_KEY)) | (<uint32_t>kind << KIND_SHIFT)
+            | stamped(rec.meta & MARK)
+        )
         if kind == PACKED:
             memcpy(rec_value(rec), PyBytes_AS_STRING(value), vlen)
         else:
+            self.account(string_bytes(value))
             Py_INCREF(value)
             obj = <PyObject*>value
             memcpy(rec_value(rec), &obj, 8)
@@ -465,7 +401,7 @@ cdef class Table:
         if self.nbuckets == 0 and self.buckets != NULL:
             PyMem_Free(self.buckets)
             self.buckets = NULL
-            self.nbytes -= self.capacity * <Py_ssize_t>sizeof(Rec*)
+            self.account(-self.capacity * <Py_ssize_t>sizeof(Rec*))
             self.capacity = 0
             self.mask = BUCKETS_MIN - 1
         return self.count
@@ -476,7 +412,7 @@ cdef class Table:
             return None
         if rec.meta & EXPIRES and rec_expiry(rec)[0] <= now:
             return None
-        rec.meta = (rec.meta & ~<uint32_t>CLOCK_MASK) | access_clock
+        rec.meta = (rec.meta & ~<uint32_t>MARK) | stamped(rec.meta & MARK)
         return rec_load(rec)
 
     cpdef object get(self, bytes key):
@@ -503,9 +439,15 @@ cdef class Table:
             return -2
         return rec_expiry(rec)[0] if rec.meta & EXPIRES else -1
 
+    cpdef int mark(self, bytes key, long long word) except -1:
+        cdef Rec* rec = self.find(key)
+        if rec != NULL:
+            rec.meta = (rec.meta & ~<uint32_t>MARK) | <uint32_t>(word & MARK)
+        return 0
+
     cpdef long long access(self, bytes key):
         cdef Rec* rec = self.find(key)
-        return -1 if rec == NULL else rec.meta & CLOCK_MASK
+        return -1 if rec == NULL else rec.meta & MARK
 
     cpdef int increment(self, bytes key, long long delta) except -1:
         cdef Rec** where = self.find_link(key)
@@ -530,7 +472,7 @@ cdef class Table:
         size = write_int(digits, value)
         if size != rec.vlen:
             rec = self.resize_rec(where, rec, (rec.meta & EXPIRES) != 0, size)
-        rec.meta = (rec.meta & ~<uint32_t>CLOCK_MASK) | access_clock
+        rec.meta = (rec.meta & ~<uint32_t>MARK) | stamped(rec.meta & MARK)
         memcpy(rec_value(rec), digits, size)
         return 0
 
@@ -539,7 +481,7 @@ cdef class Table:
         cdef object value
         if rec == NULL or (rec.meta & EXPIRES and rec_expiry(rec)[0] <= now):
             return 0
-        rec.meta = (rec.meta & ~<uint32_t>CLOCK_MASK) | access_clock
+        rec.meta = (rec.meta & ~<uint32_t>MARK) | stamped(rec.meta & MARK)
         if rec_kind(rec) == PACKED:
             reply.bulk_raw(rec_value(rec), rec.vlen)
             return 1
@@ -611,6 +553,28 @@ cdef class Table:
                 place -= 1
             if rec != NULL:
                 return PyBytes_FromStringAndSize(rec_key(rec), rec_klen(rec))
+
+    cpdef int sample(self, Rng rng, bint volatile_only, int limit, list out) except -1:
+        cdef Py_ssize_t bucket, steps = 16 * limit
+        cdef Rec* rec
+        if self.count == 0:
+            return 0
+        bucket = rng.below(self.nbuckets)
+        while limit > 0 and steps > 0:
+            rec = self.buckets[bucket]
+            while rec != NULL:
+                if rec.meta & EXPIRES or not volatile_only:
+                    out.append((
+                        PyBytes_FromStringAndSize(rec_key(rec), rec_klen(rec)), rec.meta & MARK,
+                        rec_expiry(rec)[0] if rec.meta & EXPIRES else -1,
+                    ))
+                    limit -= 1
+                rec = rec.next
+            steps -= 1
+            bucket += 1
+            if bucket == self.nbuckets:
+                bucket = 0
+        return 0
 
     cpdef unsigned long long scan(
         self, unsigned long long cursor, list out, bint with_values, long long now

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import trio
 
+from isthmus.node.engine import access
+from isthmus.node.engine.client_memory import limit_of
 from isthmus.node.engine.context import NEVER_NS
 from isthmus.node.engine.expiry import ExpiryCycle
 from isthmus.node.engine.node import Node
-from isthmus.node.engine.table import set_access_clock
+from isthmus.node.server.rates import Rates, main_thread_usec, totals
 from isthmus.wire.beats import until_next
 from isthmus.wire.pump import Pump
 
@@ -22,29 +24,7 @@ BUSY_STEP_SECONDS = 0.004
 BUDGET_NS = 1_000_000
 IDLE_CHECK_EVERY_MS = 1000
 FREE_ENTRIES_PER_SLICE = 512
-RATE_SAMPLES = 16
 ALARM_SECONDS_MAX = 3600.0
-
-
-class Rates:
-    """Per-second rates over the last samples, as INFO's instantaneous_* fields."""
-
-    def __init__(self) -> None:
-        self.samples: list[tuple[int, tuple[int, ...]]] = []
-
-    def sample(self, now_ns: int, totals: tuple[int, ...]) -> None:
-        """Note the running totals at now_ns."""
-        self.samples.append((now_ns, totals))
-        if len(self.samples) > RATE_SAMPLES:
-            del self.samples[0]
-
-    def per_second(self, index: int) -> float:
-        """The rate of the total at `index`."""
-        if len(self.samples) < 2:
-            return 0.0
-        (first_ns, first), (last_ns, last) = self.samples[0], self.samples[-1]
-        span = last_ns - first_ns
-        return (last[index] - first[index]) * 1e9 / span if span > 0 else 0.0
 
 
 class Alarm:
@@ -88,6 +68,8 @@ class Cron:
         self.pump = pump
         self.expiry = ExpiryCycle(node.keyspace)
         self.rates = Rates()
+        self.loop_usec_before = main_thread_usec()
+        self.nanos = 0
         self.steps = 0
         self.commands_seen = 0
         self.idle_check_ms = 0
@@ -114,10 +96,19 @@ class Cron:
         """One round of work. True if some is left."""
         node = self.node
         now_ms = node.clock.refresh()
+        if node.cron_paused:
+            return False
+        started_ns = node.clock.mono_ns()
         node.ctx.session = None
-        set_access_clock(now_ms // 1000)
+        access.set_clock(now_ms // 1000)
         busy = self.expiry.step(BUDGET_NS)
+        expired_ns = node.clock.mono_ns()
+        node.latency.sample(b"expire-cycle", (expired_ns - started_ns) // 1_000_000)
         busy |= self.free()
+        if node.memory.running:
+            node.memory.make_room(node.ctx)
+            busy |= node.memory.running
+        self.evict_clients()
         if node.keyspace.log.batch:
             node.keyspace.log.flush()
         if node.tracking.pending:
@@ -127,9 +118,9 @@ class Cron:
         if now_ms - self.idle_check_ms >= IDLE_CHECK_EVERY_MS:
             self.idle_check_ms = now_ms
             self.close_idle(now_ms)
-        self.rates.sample(
-            node.clock.mono_ns(), (node.ctx.commands, self.pump.bytes_in, self.pump.bytes_out)
-        )
+            self.close_slow_readers(now_ms)
+        self.rates.sample(node.clock.mono_ns(), totals(self.pump, node.ctx.commands))
+        self.nanos += node.clock.mono_ns() - started_ns
         return busy
 
     def evict_clients(self) -> None:

@@ -79,7 +79,7 @@ def take(db: Database, key: bytes) -> Any:
     """Remove a key that exists and return its value, which goes on living elsewhere."""
     table = db.table_of(key)
     assert table is not None
-    db.size -= 1
+    db.count(-1)
     db.field_expiries.forget(key)
     return table.pop(key)
 
@@ -143,6 +143,7 @@ def swap(first: Database, second: Database) -> None:
     second.alert(first)
     first.slots, second.slots = second.slots, first.slots
     first.size, second.size = second.size, first.size
+    first.counts, second.counts = second.counts, first.counts
     first.volatile_slots, second.volatile_slots = second.volatile_slots, first.volatile_slots
     first.field_expiries, second.field_expiries = second.field_expiries, first.field_expiries
     first.forget_place()

@@ -138,7 +138,7 @@ class ScoreIndex(Table):
         if old is not None:
             return 1
         self.widest = max(self.widest, len(member))
-        self.nbytes += _ITEM_BYTES
+        self._account(_ITEM_BYTES)
         self.grown = not self.outgrown
         return 2
 
@@ -155,7 +155,7 @@ class ScoreIndex(Table):
         score = super().pop(key)
         if score is not None:
             self._erase((score, key))
-            self.nbytes -= _ITEM_BYTES
+            self._account(-_ITEM_BYTES)
         return score
 
     def remove_range(self, start: i64, count: i64) -> None:
@@ -166,7 +166,10 @@ class ScoreIndex(Table):
     def clear_slice(self, limit: i64) -> i64:
         """Free about `limit` entries; returns how many are left. Only for a set thrown away."""
         self._runs = []
-        return super().clear_slice(limit)
+        before = self.count
+        left = super().clear_slice(limit)
+        self._account(-_ITEM_BYTES * (before - left))
+        return left
 
     # -- reading ------------------------------------------------------------------------------
 

@@ -20,9 +20,8 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.stdint cimport uint16_t
 from libc.string cimport memcmp, memcpy, memmove
 
-from isthmus.node.engine.table cimport (
-    SCORE, Rec, Table, rec_key, rec_klen, rec_score, rec_set_score,
-)
+from isthmus.node.engine.record cimport SCORE, Rec, rec_key, rec_klen, rec_score, rec_set_score
+from isthmus.node.engine.table cimport Table
 from isthmus.wire.reply cimport ReplyWriter
 
 from isthmus.node.values.score_text import parse_score
@@ -229,7 +228,7 @@ cdef class ScoreIndex(Table):
             sums = <Py_ssize_t*>PyMem_RawRealloc(self.sums, room * sizeof(Py_ssize_t))
             if sums == NULL:
                 return 0
-            self.nbytes += (room - self.sums_room) * <Py_ssize_t>sizeof(Py_ssize_t)
+            self.account((room - self.sums_room) * <Py_ssize_t>sizeof(Py_ssize_t))
             self.sums = sums
             self.sums_room = room
         for i in range(1, self.nruns + 1):
@@ -309,13 +308,13 @@ cdef class ScoreIndex(Table):
                     raise MemoryError
                 memcpy(block, self.runs, self.nruns * sizeof(Run))
                 PyMem_RawFree(self.block)
-                self.nbytes += (wanted - self.block_room) * <Py_ssize_t>sizeof(Run)
+                self.account((wanted - self.block_room) * <Py_ssize_t>sizeof(Run))
                 self.block = self.runs = block
                 self.block_room = wanted
         memmove(&self.runs[at + 1], &self.runs[at], (self.nruns - at) * sizeof(Run))
         self.nruns += 1
         self.sums_valid = False
-        self.nbytes += room * <Py_ssize_t>sizeof(Item)
+        self.account(room * <Py_ssize_t>sizeof(Item))
         self.runs[at].items = items
         self.runs[at].start = 0
         self.runs[at].count = 0
@@ -323,7 +322,7 @@ cdef class ScoreIndex(Table):
         return &self.runs[at]
 
     cdef void drop_run(self, Py_ssize_t r) noexcept:
-        self.nbytes -= self.runs[r].room * <Py_ssize_t>sizeof(Item)
+        self.account(-(self.runs[r].room * <Py_ssize_t>sizeof(Item)))
         PyMem_RawFree(self.runs[r].items)
         self.nruns -= 1
         self.sums_valid = False
@@ -343,7 +342,7 @@ cdef class ScoreIndex(Table):
         items = <Item*>PyMem_RawRealloc(run.items, room * sizeof(Item))
         if items == NULL:
             return 0
-        self.nbytes += (room - run.room) * <Py_ssize_t>sizeof(Item)
+        self.account((room - run.room) * <Py_ssize_t>sizeof(Item))
         run.items = items
         run.room = <uint16_t>room
         return 1

@@ -1,0 +1,7 @@
+cdef unsigned int access_word
+cdef int access_mode
+cdef unsigned int bump(unsigned int word) noexcept
+cdef inline unsigned int stamped(unsigned int word) noexcept:
+    if access_mode == 0:
+        return access_word
+    return word if access_mode == 2 else bump(word)

@@ -1,0 +1,2 @@
+cdef void heap_add(long long count) noexcept nogil
+cpdef long long used()

@@ -1,0 +1,253 @@
+"""Memory: how much is used, what the limit is, and what goes when it is reached.
+
+Used memory is what the data takes (heap.py, exact) plus the buffers of clients (sampled by the cron)
+and whatever other parts report through `extra`; the interpreter and the program are not in it, as
+little as a server's code is. Values that wait to be freed in slices are in it, but do not count
+against the limit: they are going already.
+
+Eviction works as Redis': for each key to go, a few keys of each database are drawn (from random
+places, every slot by its number of keys) into a pool that keeps the sixteen best candidates seen,
+and the best of the pool goes. A command that finds the process over its limit evicts before it
+runs, for no longer than `maxmemory-eviction-tenacity` allows; what is left, the cron goes on with.
+Only when nothing more can go, commands that need memory are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.node.engine import access, heap
+from isthmus.node.engine.config import Config
+from isthmus.node.engine.context import GATE_MEMORY, Context
+from isthmus.node.engine.keyspace import Database, Keyspace
+
+POOL_ENTRIES = 16
+# How many keys go between two looks at the clock.
+EVICTIONS_PER_CLOCK = 16
+NEVER_NS = (1 << 63) - 1
+VOLATILE_SLOTS_AGE_MS = 100
+PARAMETERS = (
+    "maxmemory", "maxmemory-policy", "maxmemory-samples", "maxmemory-eviction-tenacity",
+    "lfu-log-factor", "lfu-decay-time",
+)  # fmt: skip
+
+
+class Candidate:
+    """A key that may be evicted; the higher the score the sooner."""
+
+    __slots__ = ("score", "db", "key")
+
+    def __init__(self, score: int, db: Database, key: bytes) -> None:
+        self.score = score
+        self.db = db
+        self.key = key
+
+
+class Memory:
+    """The memory of a node: one number, one limit, and the pool of candidates."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        self.keyspace: Keyspace = ctx.keyspace
+        self.config: Config = ctx.config
+        self.limit_bytes = 0
+        self.policy = "noeviction"
+        self.volatile_only = False
+        self.samples = 5
+        self.time_limit_ns = 500_000
+        # Set by the server's cron: what the buffers of clients take.
+        self.buffers_bytes = 0
+        # name -> bytes of other parts (scripts, backlog ...), as they last reported.
+        self.extra: dict[str, int] = {}
+        self.peak_bytes = 0
+        self.peak_ms = 0
+        self.running = False
+        self.exceeded_since_ms = 0
+        self.exceeded_total_ms = 0
+        self._pool: list[Candidate] = []
+        self._next_db = 0
+        self._slots: dict[int, list[int]] = {}
+        self._slots_ms = 0
+        for name in PARAMETERS:
+            self.config.on_change(name, self.configure)
+        self.configure("")
+
+    def configure(self, _text: str) -> None:
+        """Read the parameters again."""
+        config = self.config
+        self.limit_bytes = config.integer("maxmemory")
+        self.policy = config.text("maxmemory-policy")
+        self.volatile_only = self.policy.startswith("volatile")
+        self.samples = config.integer("maxmemory-samples")
+        tenacity = config.integer("maxmemory-eviction-tenacity")
+        if tenacity <= 10:
+            self.time_limit_ns = 50_000 * tenacity
+        elif tenacity < 100:
+            self.time_limit_ns = int(500_000 * 1.15 ** (tenacity - 10))
+        else:
+            self.time_limit_ns = NEVER_NS
+        self._pool.clear()
+        access.use_counter(
+            self.policy.endswith("lfu"),
+            config.integer("lfu-log-factor"),
+            config.integer("lfu-decay-time"),
+            self.ctx.clock.now_ms // 1000,
+        )
+        if self.limit_bytes:
+            self.ctx.gates |= GATE_MEMORY
+        else:
+            self.ctx.gates &= ~GATE_MEMORY
+            self.running = False
+
+    # -- how much -----------------------------------------------------------------------------
+
+    def used(self) -> int:
+        """Bytes of data, of client buffers and of what other parts reported."""
+        used = heap.used() + self.buffers_bytes + sum(self.extra.values())
+        if used > self.peak_bytes:
+            self.peak_bytes = used
+            self.peak_ms = self.ctx.clock.now_ms
+        return used
+
+    def excess(self) -> int:
+        """Bytes above the limit; negative below, and without a limit."""
+        if not self.limit_bytes:
+            return -1
+        used = heap.used() + self.buffers_bytes + sum(self.extra.values())
+        return used - self.keyspace.garbage_bytes - self.limit_bytes
+
+    # -- making room --------------------------------------------------------------------------
+
+    def make_room(self, ctx: Context, session: Any = None) -> bool:
+        """Evict until under the limit or out of time. False if nothing more can go."""
+        if self.excess() <= 0:
+            self._settled()
+            return True
+        now_ms = ctx.clock.now_ms
+        if not self.exceeded_since_ms:
+            self.exceeded_since_ms = now_ms
+        if self.policy == "noeviction" or ctx.node.blocking.pause_until_ms > now_ms:
+            return False
+        started = ctx.clock.mono_ns()
+        done = 0
+        try:
+            while self.excess() > 0:
+                victim = self.victim()
+                if victim is None:
+                    self.running = False
+                    # What waits to be freed was taken off already: there is nothing else.
+                    return False
+                victim.db.evict(victim.key)
+                done += 1
+                if done % EVICTIONS_PER_CLOCK == 0:
+                    if ctx.clock.mono_ns() - started > self.time_limit_ns:
+                        self.running = True
+                        return True
+            self._settled()
+            return True
+        finally:
+            ctx.node.latency.sample(b"eviction-cycle", (ctx.clock.mono_ns() - started) // 1_000_000)
+
+    def _settled(self) -> None:
+        self.running = False
+        if self.exceeded_since_ms:
+            self.exceeded_total_ms += self.ctx.clock.now_ms - self.exceeded_since_ms
+            self.exceeded_since_ms = 0
+
+    def exceeded_ms(self) -> int:
+        """For how long the limit has been exceeded now; 0 if it is not."""
+        return self.ctx.clock.now_ms - self.exceeded_since_ms if self.exceeded_since_ms else 0
+
+    # -- who goes -----------------------------------------------------------------------------
+
+    def victim(self) -> Candidate | None:
+        """The key to go next, or None if no key may go."""
+        if self.policy.endswith("random"):
+            return self._any()
+        while True:
+            drawn = 0
+            for db in self.keyspace.databases:
+                if db.size:
+                    drawn += self._sample(db)
+            if not drawn:
+                return None
+            while self._pool:
+                best = self._pool.pop()
+                if best.db.holds(best.key, self.volatile_only):
+                    return best
+
+    def _any(self) -> Candidate | None:
+        databases = self.keyspace.databases
+        for _ in databases:
+            db = databases[self._next_db % len(databases)]
+            self._next_db += 1
+            if db.size:
+                found = self._draw(db, 1)
+                if found:
+                    return Candidate(0, db, found[0][0])
+        return None
+
+    def _draw(self, db: Database, count: int) -> list[tuple[bytes, int, int]]:
+        """About `count` (key, access mark, expiry) of one slot of db."""
+        found: list[tuple[bytes, int, int]] = []
+        rng = self.keyspace.rng
+        if not self.volatile_only:
+            slot = db.random_slot(rng)
+            if slot >= 0:
+                db.slots[slot].sample(rng, False, count, found)
+            return found
+        slots = self._volatile_slots(db)
+        for _ in range(POOL_ENTRIES):
+            if not slots:
+                break
+            at = rng.below(len(slots))
+            table = db.slots[slots[at]] if db.slots else None
+            if table is not None and table.volatile_count:
+                table.sample(rng, True, count, found)
+                if found:
+                    break
+            else:
+                slots[at] = slots[-1]
+                slots.pop()
+        if not found and slots:
+            # Volatile keys are rare where they were looked for: look at all of one slot.
+            table = db.slots[slots[rng.below(len(slots))]]
+            table.sample(rng, True, table.count, found)
+        return found[:count] if count == 1 else found
+
+    def _volatile_slots(self, db: Database) -> list[int]:
+        now_ms = self.ctx.clock.now_ms
+        if now_ms - self._slots_ms > VOLATILE_SLOTS_AGE_MS:
+            self._slots_ms = now_ms
+            self._slots.clear()
+        slots = self._slots.get(db.index)
+        if not slots:
+            slots = self._slots[db.index] = [
+                slot for slot in db.volatile_slots
+                if db.slots and db.slots[slot] is not None and db.slots[slot].volatile_count
+            ]  # fmt: skip
+        return slots
+
+    def _sample(self, db: Database) -> int:
+        found = self._draw(db, self.samples)
+        pool = self._pool
+        known = {(one.db.index, one.key) for one in pool}
+        seconds = self.ctx.clock.now_ms // 1000
+        for key, mark, expiry in found:
+            if (db.index, key) in known:
+                continue
+            if self.policy == "volatile-ttl":
+                score = -expiry
+            elif self.policy.endswith("lfu"):
+                score = 255 - access.decayed(mark)
+            else:
+                score = (seconds - mark) & 0xFFFFFF
+            pool.append(Candidate(score, db, key))
+        pool.sort(key=_score)
+        if len(pool) > POOL_ENTRIES:
+            del pool[: len(pool) - POOL_ENTRIES]
+        return len(found)
+
+
+def _score(candidate: Candidate) -> int:
+    return candidate.score
