@@ -26,7 +26,7 @@ one = st.one_of(
     st.integers(0, 10**9).map(str),
 )
 few = st.lists(one, max_size=5)
-many = st.tuples(st.integers(0, 10**6), st.integers(1, 400)).map(
+many = st.tuples(st.integers(0, 10**6), st.integers(1, 200)).map(
     lambda t: [str(n) for n in range(t[0], t[0] + t[1])]
 )
 debug = st.sampled_from(["ENCODING", "DECODE", "TODENSE", "encoding", "what"])
@@ -66,15 +66,15 @@ def sound(commands: list[list[Any]]) -> list[list[Any]]:
 
 
 @sequences(200)
-@given(commands=st.lists(COMMANDS, min_size=5, max_size=20), limit=st.sampled_from([3000, 40, 0]))
+@given(commands=st.lists(COMMANDS, min_size=4, max_size=12), limit=st.sampled_from([3000, 40, 0]))
 def test_bytes_agree(peer: Peer, commands: list[list[Any]], limit: int) -> None:
     compare(peer, sound(commands), limit)
 
 
-@sequences(100)
-@given(commands=st.lists(COMMANDS, min_size=5, max_size=20))
+@sequences(60)
+@given(commands=st.lists(COMMANDS, min_size=4, max_size=12))
 def test_damaged_strings(peer: Peer, commands: list[list[Any]]) -> None:
-    """With a code that does not add up the two may differ; they may not fall over."""
+    """Whatever the bytes have become, nothing falls over, and a replay gives the same."""
     store = Store(protocol=peer.protocol)
     for args in commands:
         store(*args)
@@ -83,8 +83,8 @@ def test_damaged_strings(peer: Peer, commands: list[list[Any]]) -> None:
 
 def test_a_growing_set(peer: Peer) -> None:
     commands: list[list[Any]] = []
-    for start in range(0, 6000, 150):
-        commands.append(["PFADD", "a", *map(str, range(start, start + 150))])
+    for start in range(0, 3000, 100):
+        commands.append(["PFADD", "a", *map(str, range(start, start + 100))])
         commands += [["PFCOUNT", "a"], ["PFDEBUG", "ENCODING", "a"]]
     compare(peer, commands)
 
