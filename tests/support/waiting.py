@@ -10,6 +10,15 @@ from isthmus.node.engine.client import ClientState
 from tests.support.store import RedisReplyError, Store
 
 
+def read_one(data: bytes) -> Any:
+    """The one reply that data is."""
+    reader = hiredis.Reader(replyError=RedisReplyError)
+    reader.feed(data)
+    reply = reader.gets()
+    assert reader.gets() is False, "more than one reply"
+    return reply
+
+
 class Clients:
     """Clients by name; "main" is the one of the store. What waiting ones got is handed out once."""
 
@@ -31,16 +40,19 @@ class Clients:
         assert self.store.raw(*args, client=client) == b"", "it did not wait"
         return client.blocked is not None
 
+    def may_wait(self, name: str, *args: Any) -> Any:
+        """Run a command that may wait: its reply, or None."""
+        client = self.of(name)
+        data = self.store.raw(*args, client=client)
+        return read_one(data) if data else None
+
     def served(self) -> dict[str, Any]:
         """What clients that waited have got since the last time."""
         found = {}
         for name, client in self.by_name.items():
             if client.outbox:
-                reader = hiredis.Reader(replyError=RedisReplyError)
-                reader.feed(bytes(client.outbox))
+                found[name] = read_one(bytes(client.outbox))
                 client.outbox.clear()
-                found[name] = reader.gets()
-                assert reader.gets() is False, "more than one reply"
                 assert client.blocked is None
         return found
 
