@@ -36,8 +36,6 @@ LATER = {
     "sorting and moving between servers": "sort sort_ro dump restore restore-asking migrate",
     "persistence": "save bgsave bgrewriteaof lastsave config|rewrite",
     "replication": "psync replconf replicaof slaveof sync role failover wait waitaof",
-    "observation": "memory memory|doctor memory|help memory|malloc-stats memory|purge "
-    "memory|stats memory|usage debug",
     "modules, which we do not load": "module module|help module|list module|load module|loadex "
     "module|unload",
     "the coordinator's decisions, never a client's": "cluster|addslots cluster|addslotsrange "

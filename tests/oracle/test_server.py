@@ -30,7 +30,7 @@ def both(request: pytest.FixtureRequest, redis8: Server) -> Iterator[tuple[Store
     """One of our nodes and a real 8.0, in one protocol."""
     peer = Peer(redis8, request.param)
     peer("SELECT", "0")
-    yield Store(protocol=request.param), peer
+    yield Store(protocol=request.param, enable_debug_command="yes"), peer
     peer.close()
 
 

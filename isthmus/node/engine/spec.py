@@ -59,7 +59,7 @@ FLAG_REPLY_NAMES: tuple[tuple[int, bytes], ...] = (
     (PUBSUB, b"pubsub"), (NOSCRIPT, b"noscript"), (BLOCKING, b"blocking"), (LOADING, b"loading"),
     (STALE, b"stale"), (SKIP_MONITOR, b"skip_monitor"), (SKIP_SLOWLOG, b"skip_slowlog"),
     (ASKING, b"asking"), (FAST, b"fast"), (NO_AUTH, b"no_auth"),
-    (NO_MANDATORY_KEYS, b"no_mandatory_keys"), (PROTECTED, b"protected"),
+    (NO_MANDATORY_KEYS, b"no_mandatory_keys"),
     (NO_ASYNC_LOADING, b"no_async_loading"), (NO_MULTI, b"no_multi"), (ALLOW_BUSY, b"allow_busy"),
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,20 @@ class NodeServer:
     def reset_counters(self) -> None:
         """CONFIG RESETSTAT, as far as the process counts."""
         reset_counters(self.pump, self.cron)
+
+    def hold(self, seconds: float) -> None:
+        """DEBUG SLEEP: let the whole process do nothing, as a fault might."""
+        time.sleep(seconds)
+        self.node.clock.refresh()
+
+    def crash(self, kind: str) -> None:
+        """DEBUG SEGFAULT and its like: end at once, with nothing in order."""
+        log("crash_asked_for", level="ERROR", kind=kind)
+        os.kill(os.getpid(), signal.SIGSEGV if kind.lower() == "segfault" else signal.SIGABRT)
+
+    def debug_log(self, text: str) -> None:
+        """DEBUG LOG, and what other sub-commands write to the log."""
+        log("debug", level="WARN", text=text)
 
     def allocator_report(self) -> str:
         """What MEMORY MALLOC-STATS shows."""
