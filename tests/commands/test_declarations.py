@@ -36,8 +36,6 @@ LATER = {
     "sorting and moving between servers": "sort sort_ro dump restore restore-asking migrate",
     "persistence": "save bgsave bgrewriteaof lastsave config|rewrite",
     "replication": "psync replconf replicaof slaveof sync role failover wait waitaof",
-    "modules, which we do not load": "module module|help module|list module|load module|loadex "
-    "module|unload",
     "the coordinator's decisions, never a client's": "cluster|addslots cluster|addslotsrange "
     "cluster|bumpepoch cluster|delslots cluster|delslotsrange cluster|failover cluster|flushslots "
     "cluster|forget cluster|meet cluster|replicate cluster|reset cluster|saveconfig "

@@ -35,11 +35,6 @@ SLEEP_SECONDS_MAX = 3600.0
 PACKED_BYTES_MAX = 1 << 32
 LISTED_ENTRIES_MAX = 1000
 
-NOT_ALLOWED = (
-    b'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can '
-    b"run it from a local connection, otherwise you need to set this option in the configuration "
-    b"file, and then restart the server."
-)
 NO_FILES = b"ERR this version keeps its data in memory only: there is nothing to load from"
 NO_REPLICAS = b"ERR this version has no replicas to send anything to"
 PROTOCOL_TYPES = (
@@ -104,20 +99,11 @@ def sub(name: str, least: int, most: int) -> Callable[[Handler], Handler]:
     return register
 
 
-def allowed(ctx: Context) -> bool:
-    """True if enable-debug-command lets this client use DEBUG."""
-    setting = ctx.config.text("enable-debug-command")
-    local = ctx.session.address.startswith((b"127.", b"[::1]", b"[::ffff:127.", b"/"))
-    return setting == "yes" or (setting == "local" and local)
-
-
 @command("DEBUG subcommand [argument [argument ...]]", since="1.0.0", group="server",
          flags=ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED, doc_flags="SYSCMD", arity=-2,
          complexity="Depends on subcommand.", reply=ANY)  # fmt: skip
 def debug(ctx: Context, argv: list[bytes]) -> None:
     """Look into the server, or make it do what it would not do by itself."""
-    if not allowed(ctx):
-        raise RedisError(NOT_ALLOWED)
     found = SUBCOMMANDS.get(argv[1].lower())
     if found is None or not found[0] <= len(argv) - 2 <= found[1]:
         raise wrong_form(argv)

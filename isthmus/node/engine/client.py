@@ -91,6 +91,10 @@ class ClientState:
         """Who is logged in, as CLIENT LIST shows it."""
         return b"(superuser)" if self.user is None else bytes(self.user.name)
 
+    def is_local(self) -> bool:
+        """True if the client is on this machine: a unix socket or the loopback interface."""
+        return self.address.startswith((b"/", b"127.", b"[::1]", b"[::ffff:127."))
+
     def unwatch(self) -> None:
         """Forget every watched key."""
         for db, key in self.watched:

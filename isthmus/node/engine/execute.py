@@ -39,11 +39,12 @@ from isthmus.node.engine.errors import (
     RedisError,
     wrong_arity,
 )
-from isthmus.node.engine.registry import COMMANDS
+from isthmus.node.engine.registry import COMMANDS, protection
 from isthmus.node.engine.spec import (
     ALLOW_BUSY,
     DENYOOM,
     MAY_REPLICATE,
+    PROTECTED,
     READONLY,
     WRITE,
     CommandSpec,
@@ -95,6 +96,9 @@ def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
 
 def finish(ctx: Context, session: ClientState) -> None:
     """Do what the command left to be done behind its reply."""
+    if ctx.gates & GATE_BUSY:
+        # Part of it belongs to a paused script, behind whose end it is done.
+        return
     ctx.log.pending = False
     ctx.log.flush()
     if ctx.node.tracking.pending:
@@ -194,8 +198,6 @@ def printable(text: bytes) -> bytes:
 
 def refuse(ctx: Context, session: ClientState, spec: CommandSpec | None, text: bytes) -> None:
     """Reply an error before the command ran; an open transaction will not execute any more."""
-    if not session.authenticated and (spec is None or not spec.no_auth):
-        text = text if ctx.node.acl.open else NOAUTH
     if session.in_multi:
         session.multi_failed = True
     if spec is not None:
@@ -220,6 +222,11 @@ def mute(ctx: Context, session: ClientState, mark: int) -> None:
 
 def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes]) -> bool:
     """True if the command may run now; otherwise its reply has been written."""
+    if spec.flags & PROTECTED:
+        text = protection(ctx, session, spec)
+        if text is not None:
+            refuse(ctx, session, spec, text)
+            return False
     if not session.authenticated and not spec.no_auth and not ctx.node.acl.open:
         refuse(ctx, session, spec, NOAUTH)
         return False

@@ -114,14 +114,13 @@ def _migrate(argv: list[bytes]) -> list[int]:
 
 
 def _georadius(argv: list[bytes]) -> list[int]:
-    # As in Redis: a key found this way is one that any permission on it will do for.
     at, stored = 5, 0
     while at < len(argv):
         if argv[at].lower() in (b"store", b"storedist") and at + 1 < len(argv):
             at += 1
             stored = at
         at += 1
-    return [4, stored * 4] if stored else [4]
+    return [*ONE_READ, stored * 4 + WRITE_KEY] if stored else ONE_READ
 
 
 OWN: dict[bytes, Callable[[list[bytes]], list[int]]] = {

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import wraps
 from itertools import count
 from typing import Any
 
-from isthmus.node.engine.spec import FLAG_BITS, CommandSpec, parse_key_specs
+from isthmus.node.engine.errors import RedisError
+from isthmus.node.engine.spec import FLAG_BITS, PROTECTED, CommandSpec, parse_key_specs
 
 Handler = Callable[[Any, list[bytes]], None]
 
@@ -75,6 +77,8 @@ def add(
     if within and len(words) > 1:
         sub = words[1].lower()
     name = f"{top}|{sub}" if sub else top
+    if handler is not None and flags & PROTECTED:
+        handler = guarded(handler)
     doc = f"A container for {top} commands." if handler is None else (handler.__doc__ or "").strip()
     spec = CommandSpec(
         name, handler, syntax,
@@ -107,6 +111,33 @@ def add(
         COMMANDS[top.encode()] = spec
         COMMANDS[top.upper().encode()] = spec
     return spec
+
+
+def protection(ctx: Any, session: Any, spec: CommandSpec) -> bytes | None:
+    """The error for a protected command that the configuration keeps the client from, or None."""
+    name = (spec.parent or spec).name
+    option = b"enable-" + name + b"-command"
+    setting = ctx.config.text(option.decode())
+    if setting == "yes" or (setting == "local" and session.is_local()):
+        return None
+    return (
+        b"ERR " + name.upper() + b" command not allowed. If the " + option + b' option is set to '
+        b'"local", you can run it from a local connection, otherwise you need to set this option '
+        b"in the configuration file, and then restart the server."
+    )  # fmt: skip
+
+
+def guarded(handler: Handler) -> Handler:
+    """A handler for which no gate needs to be closed: the protection is asked for on the way."""
+
+    @wraps(handler)
+    def run(ctx: Any, argv: list[bytes]) -> None:
+        text = protection(ctx, ctx.session, ctx.spec)
+        if text is not None:
+            raise RedisError(text)
+        handler(ctx, argv)
+
+    return run
 
 
 def arity_of(syntax: str) -> int:
