@@ -72,7 +72,9 @@ def add_many(index: Any, model: Model, draw: Any) -> None:
         score = (i * 7919 % 997) * 1.0 if slope == 0.37 else i * slope
         state = 2 if member not in model else 1 if model[member] != score else 0
         assert index.upsert(member, score) == state
-        model[member] = score
+        # An equal score is no change: zero stays the zero it was, of either sign.
+        if state:
+            model[member] = score
 
 
 def step(index: Any, model: Model, draw: Any) -> None:
@@ -84,7 +86,8 @@ def step(index: Any, model: Model, draw: Any) -> None:
     elif verb == "put":
         member, score = draw(MEMBERS), draw(SCORES)
         assert index.put_score(member, score) == (member not in model)
-        model[member] = score
+        if model.get(member) != score:
+            model[member] = score
     elif verb == "remove":
         for member in draw(st.lists(MEMBERS, max_size=20)):
             assert index.pop(member) == model.pop(member, None)

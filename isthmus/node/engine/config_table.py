@@ -42,7 +42,9 @@ class Parameter:
 # What changes how this node behaves; see the essay above.
 EFFECTIVE = frozenset({
     "bind", "client-output-buffer-limit", "client-query-buffer-limit", "databases",
-    "hash-max-listpack-entries", "hash-max-listpack-value", "list-max-listpack-size", "maxclients",
+    "hash-max-listpack-entries", "hash-max-listpack-value", "lfu-decay-time", "lfu-log-factor",
+    "list-max-listpack-size", "maxclients", "maxmemory", "maxmemory-eviction-tenacity",
+    "maxmemory-policy", "maxmemory-samples",
     "port", "proto-max-bulk-len", "requirepass", "set-max-intset-entries",
     "set-max-listpack-entries", "set-max-listpack-value", "tcp-backlog", "tcp-keepalive", "timeout",
     "unixsocket", "unixsocketperm", "zset-max-listpack-entries", "zset-max-listpack-value",

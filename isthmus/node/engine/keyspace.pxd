@@ -27,7 +27,7 @@ cdef class Database:
     cpdef Table table_of(self, bytes key)
     cdef Table table_for(self, bytes key)
     cpdef void count(self, long long change)
-    cpdef void grew(self, long long count)
+    cpdef void grew(self, bytes key, long long count)
     cpdef object lookup(self, bytes key)
     cdef object missing(self, Table table, bytes key)
     cpdef bint exists(self, bytes key)

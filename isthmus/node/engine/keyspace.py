@@ -140,9 +140,11 @@ class Database:
         self.size += change
         self.counts.add(self.last_slot, change)
 
-    def grew(self, count: i64) -> None:
-        """A mutable string took `count` bytes more where it lies."""
-        heap.add(count)
+    def grew(self, key: bytes, count: i64) -> None:
+        """The mutable string at key took `count` bytes more where it lies."""
+        table = self.table_of(key)
+        assert table is not None
+        table.account(count)
 
     def list_fields(self, key: bytes, value: Any) -> None:
         """Bring the list of hashes with volatile fields up to date for a value put at key."""

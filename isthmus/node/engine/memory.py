@@ -188,13 +188,14 @@ class Memory:
         return None
 
     def _draw(self, db: Database, count: int) -> list[tuple[bytes, int, int]]:
-        """About `count` (key, access mark, expiry) of one slot of db."""
+        """About `count` (key, access mark, expiry) of db, which is not empty."""
         found: list[tuple[bytes, int, int]] = []
         rng = self.keyspace.rng
         if not self.volatile_only:
-            slot = db.random_slot(rng)
-            if slot >= 0:
-                db.slots[slot].sample(rng, False, count, found)
+            for _ in range(count):
+                db.slots[db.random_slot(rng)].sample(rng, False, count - len(found), found)
+                if len(found) >= count:
+                    break
             return found
         slots = self._volatile_slots(db)
         for _ in range(POOL_ENTRIES):
@@ -203,8 +204,8 @@ class Memory:
             at = rng.below(len(slots))
             table = db.slots[slots[at]] if db.slots else None
             if table is not None and table.volatile_count:
-                table.sample(rng, True, count, found)
-                if found:
+                table.sample(rng, True, count - len(found), found)
+                if len(found) >= count:
                     break
             else:
                 slots[at] = slots[-1]
@@ -242,6 +243,7 @@ class Memory:
                 score = 255 - access.decayed(mark)
             else:
                 score = (seconds - mark) & 0xFFFFFF
+            known.add((db.index, key))
             pool.append(Candidate(score, db, key))
         pool.sort(key=_score)
         if len(pool) > POOL_ENTRIES:

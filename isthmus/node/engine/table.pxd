@@ -14,7 +14,7 @@ cdef class Table:
     cdef Py_ssize_t walked
 
     cdef Py_ssize_t index(self, Py_ssize_t hash) noexcept
-    cdef void account(self, Py_ssize_t change) noexcept
+    cpdef void account(self, Py_ssize_t change) noexcept
     cdef void note_expiry(self, long long expire) noexcept
     cdef int overwrite(self, Rec** where, object value, long long expire) except -1
     cdef Rec* find(self, bytes key)

@@ -101,11 +101,12 @@ class Table:
             self._grow()
         self._bucket(key)[key] = _Rec(value, expire)
         self.count += 1
-        self._account(self._cost(key, value))
+        self.account(self._cost(key, value))
         if expire >= 0:
             self._note_expiry(expire)
 
-    def _account(self, change: int) -> None:
+    def account(self, change: int) -> None:
+        """Count bytes taken or given back."""
         self.nbytes += change
         heap.add(change)
 
@@ -129,7 +130,7 @@ class Table:
 
     def _removed(self, key: bytes, rec: _Rec) -> None:
         self.count -= 1
-        self._account(-self._cost(key, rec.value))
+        self.account(-self._cost(key, rec.value))
         if rec.expire >= 0:
             self.volatile_count -= 1
         if len(self._buckets) > 1 and self.count < len(self._buckets) * _LOAD // 4:
@@ -157,7 +158,7 @@ class Table:
         return False
 
     def _overwrite(self, key: bytes, rec: _Rec, value: Any) -> None:
-        self._account(self._cost(key, value) - self._cost(key, rec.value))
+        self.account(self._cost(key, value) - self._cost(key, rec.value))
         rec.value = value
         rec.clock = access.marked(rec.clock)
 
@@ -214,7 +215,7 @@ class Table:
             gone = self._buckets.pop()
             limit -= 1 + len(gone)
             self.count -= len(gone)
-            self._account(-sum(self._cost(key, rec.value) for key, rec in gone.items()))
+            self.account(-sum(self._cost(key, rec.value) for key, rec in gone.items()))
         if not self._buckets:
             self._buckets = [{}]
             self._mask = 1
@@ -329,7 +330,7 @@ class Table:
 
     def sample(self, rng: Rng, volatile_only: bool, limit: int, out: list[Any]) -> None:
         """Append (key, mark, expiry) of about `limit` entries from a random place on."""
-        steps = 16 * limit
+        steps = min(16 * limit, len(self._buckets))
         at = rng.below(len(self._buckets))
         while limit > 0 and steps > 0:
             for key, rec in self._buckets[at].items():

@@ -73,7 +73,7 @@ cdef class Table:
     def __contains__(self, bytes key):
         return self.find(key) != NULL
 
-    cdef void account(self, Py_ssize_t change) noexcept:
+    cpdef void account(self, Py_ssize_t change) noexcept:
         self.nbytes += change
         heap_add(change)
 
@@ -555,7 +555,7 @@ cdef class Table:
                 return PyBytes_FromStringAndSize(rec_key(rec), rec_klen(rec))
 
     cpdef int sample(self, Rng rng, bint volatile_only, int limit, list out) except -1:
-        cdef Py_ssize_t bucket, steps = 16 * limit
+        cdef Py_ssize_t bucket, steps = min(<Py_ssize_t>16 * limit, self.nbuckets)
         cdef Rec* rec
         if self.count == 0:
             return 0

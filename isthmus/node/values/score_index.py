@@ -138,7 +138,7 @@ class ScoreIndex(Table):
         if old is not None:
             return 1
         self.widest = max(self.widest, len(member))
-        self._account(_ITEM_BYTES)
+        self.account(_ITEM_BYTES)
         self.grown = not self.outgrown
         return 2
 
@@ -155,7 +155,7 @@ class ScoreIndex(Table):
         score = super().pop(key)
         if score is not None:
             self._erase((score, key))
-            self._account(-_ITEM_BYTES)
+            self.account(-_ITEM_BYTES)
         return score
 
     def remove_range(self, start: i64, count: i64) -> None:
@@ -168,7 +168,7 @@ class ScoreIndex(Table):
         self._runs = []
         before = self.count
         left = super().clear_slice(limit)
-        self._account(-_ITEM_BYTES * (before - left))
+        self.account(-_ITEM_BYTES * (before - left))
         return left
 
     # -- reading ------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def append(db: Database, key: bytes, old: Any, tail: bytes) -> None:
     """APPEND key tail; `old` is the string there now."""
     if type(old) is bytearray:
         old += tail
-        db.grew(len(tail))
+        db.grew(key, len(tail))
     else:
         db.store_keep(key, bytearray(old + tail))
     if db.changed(key):
@@ -122,7 +122,7 @@ def grown(db: Database, key: bytes, old: Any, length: i64) -> bytearray:
     try:
         if type(old) is bytearray and 2 * have >= length:
             old.extend(bytes(length - have))
-            db.grew(length - have)
+            db.grew(key, length - have)
             return old
         made = bytearray(length if length > have else have)
     except MemoryError:

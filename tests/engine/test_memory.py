@@ -1,0 +1,172 @@
+"""Memory: what is counted, that a limit holds, who is evicted, and what is refused."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from isthmus.node.engine import access, heap
+from tests.support.store import Store
+
+OOM = "OOM command not allowed when used memory > 'maxmemory'."
+
+
+def limit(store: Store, extra: int, policy: str) -> int:
+    """Set maxmemory to what is used and `extra` more."""
+    gc.collect()
+    most = store.node.memory.used() + extra
+    assert store("CONFIG", "SET", "maxmemory-policy", policy, "maxmemory", most) == b"OK"
+    return most
+
+
+@pytest.fixture
+def store():
+    made = Store()
+    yield made
+    access.use_counter(False, 10, 1, 0)
+    access.set_clock(0)
+    made.check_replay()
+
+
+def test_data_is_counted_and_given_back(store: Store) -> None:
+    gc.collect()
+    before = heap.used()
+    for n in range(500):
+        store("SET", f"key:{n}", "v" * 200)
+        store("HSET", "hash", f"f{n}", "v" * 20)
+        store("ZADD", "zset", n, f"member{n}")
+        store("SADD", "set", f"member{n}")
+        store("APPEND", "text", "x" * 100)
+    assert heap.used() - before > 500 * (200 + 20 + 30) + 50_000
+    store("FLUSHALL")
+    while store.node.keyspace.free_slice(1000):
+        pass
+    gc.collect()
+    assert store.node.keyspace.garbage_bytes == 0
+    # The recorder of effects holds commands, not tables: only empty structures may be left.
+    assert heap.used() - before < 20_000
+
+
+def test_without_eviction_writes_are_refused_and_reads_go_on(store: Store) -> None:
+    store("SET", "a", "1")
+    limit(store, 100, "noeviction")
+    for n in range(50):
+        store("SET", f"k{n}", "x" * 100)
+    assert store.error("SET", "b", "2") == OOM
+    assert store("GET", "a") == b"1"
+    assert store("MULTI") == b"OK"
+    assert store.error("SET", "b", "2") == OOM
+    assert store.error("EXEC").startswith("EXECABORT")
+    assert store("DEL", "a") == 1
+    assert store("CONFIG", "SET", "maxmemory", 0) == b"OK"
+    assert store("SET", "b", "2") == b"OK"
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
+def test_room_is_made_for_writes(store: Store, policy: str) -> None:
+    most = limit(store, 60_000, policy)
+    for n in range(1500):
+        assert store("SET", f"k{n}", "x" * 100) == b"OK"
+    assert store.node.memory.used() < most + 2000
+    assert 100 < store("DBSIZE") < 800
+    assert store.node.keyspace.evicted_keys > 700
+
+
+@pytest.mark.parametrize(
+    "policy", ["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"]
+)
+def test_only_volatile_keys_go(store: Store, policy: str) -> None:
+    for n in range(200):
+        store("SET", f"keep{n}", "x" * 100)
+        store("SET", f"go{n}", "x" * 100, "EX", 1000 + n)
+    limit(store, 0, policy)
+    for n in range(150):
+        assert store("SET", f"more{n}", "x" * 100) == b"OK"
+    assert sum(store("EXISTS", f"keep{n}") for n in range(200)) == 200
+    assert sum(store("EXISTS", f"go{n}") for n in range(200)) < 100
+    # When there is none left, it is as without eviction.
+    for n in range(400):
+        store("SET", f"last{n}", "x" * 100)
+    assert store.error("SET", "b", "2") == OOM
+
+
+def test_the_soonest_to_expire_goes_first(store: Store) -> None:
+    for n in range(300):
+        store("SET", f"k{n}", "x" * 50, "EX", 10_000 - n * 10)
+    limit(store, 0, "volatile-ttl")
+    for n in range(100):
+        store("SET", f"more{n}", "x" * 50)
+    early = sum(store("EXISTS", f"k{n}") for n in range(150))
+    late = sum(store("EXISTS", f"k{n}") for n in range(150, 300))
+    assert early > late + 50
+
+
+def test_keys_in_use_stay_under_lru(store: Store) -> None:
+    limit(store, 1 << 30, "allkeys-lru")
+    access.set_clock(1000)
+    for n in range(600):
+        store("SET", f"k{n}", "x" * 100)
+    access.set_clock(1060)
+    for n in range(0, 600, 2):
+        store("GET", f"k{n}")
+    access.set_clock(1100)
+    store.clock.advance(1000)
+    limit(store, 0, "allkeys-lru")
+    for n in range(200):
+        store("SET", f"more{n}", "x" * 100)
+    used = sum(store("EXISTS", f"k{n}") for n in range(0, 600, 2))
+    idle = sum(store("EXISTS", f"k{n}") for n in range(1, 600, 2))
+    assert used > 280 and idle < 150
+
+
+def test_keys_used_often_stay_under_lfu(store: Store) -> None:
+    limit(store, 1 << 30, "allkeys-lfu")
+    for n in range(400):
+        store("SET", f"k{n}", "x" * 100)
+    for _ in range(20):
+        for n in range(0, 400, 2):
+            store("GET", f"k{n}")
+    assert store("OBJECT", "FREQ", "k0") > 5 >= store("OBJECT", "FREQ", "k1")
+    assert store.error("OBJECT", "IDLETIME", "k0").startswith("ERR An LFU maxmemory policy")
+    limit(store, 0, "allkeys-lfu")
+    for n in range(100):
+        store("SET", f"more{n}", "x" * 100)
+    used = sum(store("EXISTS", f"k{n}") for n in range(0, 400, 2))
+    idle = sum(store("EXISTS", f"k{n}") for n in range(1, 400, 2))
+    assert used > 180 > 170 > idle
+
+
+def test_a_counter_grows_slowly_and_decays() -> None:
+    access.use_counter(True, 10, 1, 600)
+    word = access.fresh()
+    assert access.decayed(word) == 5
+    for _ in range(1000):
+        word = access.marked(word)
+    assert 10 < access.decayed(word) < 40
+    access.set_clock(600 + 60 * 8)
+    assert access.decayed(word) == (word & 255) - 8
+    access.use_counter(False, 10, 1, 0)
+
+
+def test_no_touch_leaves_no_mark(store: Store) -> None:
+    access.set_clock(100)
+    store("SET", "k", "v")
+    assert store("CLIENT", "NO-TOUCH", "ON") == b"OK"
+    access.set_clock(200)
+    store("GET", "k")
+    db = store.node.keyspace.databases[0]
+    assert db.table_of(b"k").access(b"k") == 100
+    assert store("CLIENT", "NO-TOUCH", "OFF") == b"OK"
+    store("GET", "k")
+    assert db.table_of(b"k").access(b"k") == 200
+
+
+def test_every_key_can_be_drawn(store: Store) -> None:
+    for n in range(20):
+        store("SET", f"{{tag}}{n}", "v")
+        store("SET", f"other{n}", "v")
+    drawn = {store("RANDOMKEY") for _ in range(600)}
+    assert len(drawn) == 40
+    store("FLUSHALL")
+    assert store("RANDOMKEY") is None
