@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isthmus.node.engine import heap
 from isthmus.wire.reply import ReplyWriter
 from tests.support import twins
 
@@ -234,3 +236,27 @@ def test_indexes_outside_are_refused(module: ModuleType) -> None:
     assert ranged(value, 1, 5) == b"" == ranged(value, -1, 5)
     assert value.find(b"a", 1, 1) == -1
     assert list(value) == [b"a"]
+
+
+@pytest.mark.parametrize("module", TWINS)
+def test_the_heap_knows_of_every_byte(module: ModuleType) -> None:
+    gc.collect()
+    before = heap.used()
+    texts = [b"x" * (n % 300) for n in range(900)]
+    value = filled(module, [b"%d" % n for n in range(3000)] + texts)
+    changes: list[tuple[str, tuple[Any, ...]]] = [
+        ("insert", (700, b"new")), ("set", (3, b"longer" * 9)), ("set", (4, BIG)),
+        ("remove_range", (10, 500)), ("remove_equal", (b"", 0)),
+    ]  # fmt: skip
+    changes += [("pop_head", ())] * 900 + [("push_head", (b"y" * 40,))] * 900
+    for name, arguments in changes:
+        getattr(value, name)(*arguments)
+        assert heap.used() - before == value.nbytes, name
+    other = value.copy()
+    assert heap.used() - before == value.nbytes + other.nbytes
+    while other.clear_slice(3):
+        pass
+    assert heap.used() - before == value.nbytes + other.nbytes
+    del other, value
+    gc.collect()
+    assert heap.used() == before

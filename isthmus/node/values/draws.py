@@ -17,8 +17,10 @@ from isthmus.node.engine.table import Table
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64
 
-REPEATS_MAX = 1 << 22
 REPLY_BYTES_MAX = 512 * 1024 * 1024
+# No element of a reply is shorter than that of an empty string: what would cross the other bound
+# for certain is refused before anything is drawn.
+REPEATS_MAX = REPLY_BYTES_MAX // len(b"$0\r\n\r\n")
 SHUFFLE_FRACTION = 3
 
 TOO_MANY_REPEATS = b"ERR value is out of range, at most %d elements may be drawn with repeats" % (

@@ -24,10 +24,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Self
 
+from isthmus.node.engine import heap
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64, parse_int
 
 _OBJECT_BYTES = 88
+_ELEMENT_BYTES = 2
 _CHUNK_ELEMENTS = 128
 _LISTPACK_FRAME = 7
 _SLICE_BATCH = 1024
@@ -65,6 +67,10 @@ class PackedList:
         self._payload = 0
         self._listpack = _LISTPACK_FRAME
         self.outgrown = False
+        heap.add(_OBJECT_BYTES)
+
+    def __del__(self) -> None:
+        heap.add(-self.nbytes)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -72,10 +78,11 @@ class PackedList:
     @property
     def nbytes(self) -> int:
         """Bytes allocated, about: what the compiled form would spend."""
-        return _OBJECT_BYTES + self._payload + 2 * len(self._items)
+        return _OBJECT_BYTES + self._payload + _ELEMENT_BYTES * len(self._items)
 
     def _count(self, element: bytes, times: int) -> None:
         self._payload += times * len(element)
+        heap.add(times * (len(element) + _ELEMENT_BYTES))
         if self._listpack >= 0:
             self._listpack += times * _listpack_entry(element)
 
@@ -228,6 +235,7 @@ class PackedList:
         PackedList.__init__(other)
         other._items = self._items.copy()
         other._payload = self._payload
+        heap.add(other.nbytes - _OBJECT_BYTES)
         other._listpack = self._listpack
         other.outgrown = self.outgrown
         return other

@@ -29,6 +29,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
+from isthmus.node.engine.heap cimport heap_add
 from isthmus.node.values.packed_chunk cimport (
     CHUNK_CAP, CHUNK_HEADER, Chunk, data_of, drop_equal, equals, footprint, grown, listpack_entries,
     listpack_entry, pack, packed_size, payload, size_before, used_in
@@ -52,10 +53,12 @@ cdef class PackedList:
         self._listpack = LISTPACK_FRAME
         self.outgrown = False
         self.nbytes = OBJECT_BYTES
+        heap_add(OBJECT_BYTES)
 
     def __dealloc__(self):
         cdef Chunk* chunk = self._head
         cdef Chunk* after
+        heap_add(-self.nbytes)
         while chunk != NULL:
             after = chunk.next
             free(chunk)
@@ -546,6 +549,7 @@ cdef class PackedList:
         chunk.cap = cap
         chunk.head = chunk.tail = chunk.count = 0
         self.nbytes += footprint(cap)
+        heap_add(footprint(cap))
         return chunk
 
     cdef void _link_after(self, Chunk* chunk, Chunk* before) noexcept:
@@ -573,6 +577,7 @@ cdef class PackedList:
         else:
             chunk.next.prev = chunk.prev
         self.nbytes -= footprint(chunk.cap)
+        heap_add(-footprint(chunk.cap))
         free(chunk)
 
     cdef Chunk* _resize(self, Chunk* chunk, Py_ssize_t cap, Py_ssize_t head) except NULL:
