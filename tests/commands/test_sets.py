@@ -101,8 +101,8 @@ def test_repeats_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
     span = "value must between -9223372036854775807 and 9223372036854775807"
     lowest = "-9223372036854775808"
     assert store.error("SRANDMEMBER", "s", lowest) == f"ERR value is out of range, {span}"
-    text = "ERR value is out of range, at most 4194304 elements may be drawn with repeats"
-    for count in ("-9223372036854775807", "-2147483648", "-4194305"):
+    text = "ERR value is out of range, at most 89478485 elements may be drawn with repeats"
+    for count in ("-9223372036854775807", "-2147483648", "-89478486"):
         assert store.error("SRANDMEMBER", "s", count) == text
     monkeypatch.setattr(draws, "REPLY_BYTES_MAX", 2000)
     assert store.error("SRANDMEMBER", "s", "-1000").startswith("ERR the reply would be larger")
