@@ -80,6 +80,7 @@ class Tracking:
         self.items = 0
         self.prefixes: dict[bytes, Prefix] = {}
         self.pending = False
+        node.config.on_change("tracking-table-max-keys", lambda text: self.limit())
 
     # -- who tracks ---------------------------------------------------------------------------
 
