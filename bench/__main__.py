@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -21,8 +22,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import isthmus
-from bench import run, screen, targets
-from bench.process import BenchError, Server
+from bench import run, screen, stalls, targets
+from bench.large import LARGE, fill
+from bench.process import BenchError, Raw, Server
 from bench.report import JSON_VERSION, row_json
 from bench.workloads import WORKLOADS, choose
 
@@ -30,17 +32,21 @@ BUILD = "compiled" if isthmus.compiled() else "pure"
 NODE_BUDGET = 1.0
 PROXY_BUDGET = 1.2
 MEMORY_BUDGET = 1.4
+LARGE_BUDGET = 2.0
+STALL_BUDGET_MS = 5.0
+EVERYTHING = ("node", "proxy", "memory", "large", "stalls")
 QUICK_TESTS = "SET,GET,LPUSH,LPOP"
 
 EXAMPLES = """\
 examples:
-  python -m bench                            all three comparisons (about ten minutes)
+  python -m bench                            everything (about twenty minutes)
   python -m bench --quick                    a minute's look: 4 tests, one round
   python -m bench node --tests SET,GET --pipeline 16 --rounds 5
   python -m bench node --node-port 6380      our side is a server that runs already
   python -m bench node --node "redis-server --port {port} --save ''"    A/A: the noise itself
   python -m bench node --peer "/opt/redis/redis-server --port {port} --save ''"
   python -m bench --memory                   bytes per key at 1,000,000 keys
+  python -m bench large stalls               structures of 1,000,000; how long the loop stands
   python -m bench proxy --shards 2 --json proxy.json
 
 What counts is the ratio of CPU per operation; bench/README.md says why.
@@ -58,7 +64,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "what", nargs="*", metavar="WHAT", help="node, proxy, memory (default: all three)"
+        "what", nargs="*", metavar="WHAT", help=f"of {', '.join(EVERYTHING)} (default: all)"
     )
     parser.add_argument("--memory", action="store_true", help="the same as WHAT = memory")
     parser.add_argument("--tests", metavar="A,B", help=f"of {', '.join(WORKLOADS)}")
@@ -83,16 +89,21 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     options.what = list(options.what) + (["memory"] if options.memory else [])
     for name in options.what:
-        if name not in ("node", "proxy", "memory"):
-            parser.error(f"WHAT is node, proxy or memory, not {name!r}")
-    options.what = options.what or ["node", "proxy", "memory"]
+        if name not in EVERYTHING:
+            parser.error(f"WHAT is one of {', '.join(EVERYTHING)}, not {name!r}")
+    options.what = options.what or list(EVERYTHING)
     for name in ("clients", "requests", "rounds", "keyspace", "value_bytes", "keys", "shards"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
     try:
         options.pipeline = tuple(int(depth) for depth in options.pipeline.split(","))
         default = QUICK_TESTS if options.quick else ",".join(WORKLOADS)
-        options.workloads = tuple(choose(options.tests or default))
+        if options.what == ["large"] and options.tests:
+            options.workloads = ()
+            options.large = tuple(LARGE[name] for name in options.tests.upper().split(","))
+        else:
+            options.workloads = tuple(choose(options.tests or default))
+            options.large = tuple(LARGE.values())
     except ValueError:
         parser.error("--pipeline is a list of numbers, such as 1,16")
     except KeyError as error:
@@ -198,6 +209,43 @@ class Bench:
         screen.memory(self.out, mine.name, other.name, found)
         self.within = self.within and found.within
         return {"ours": mine.name, "peer": other.name, **found.json()}
+
+    def large(self) -> dict[str, Any]:
+        """Commands on structures of ``--keys`` elements, against redis-server."""
+        settings = dataclasses.replace(
+            self.settings, workloads=self.options.large, pipelines=(1,), keyspace=self.options.keys
+        )
+        with _both(self.ours, self.peer) as (mine, other), self._progress() as progress:
+            task = progress.add_task("filling", total=settings.runs())
+            for server in (mine, other):
+                with Raw(server.port, seconds_max=settings.seconds_max) as raw:
+                    raw.run(fill(settings.load(settings.workloads[0], 16)))
+
+            def tell(what: str) -> None:
+                progress.update(task, advance=1, description=what)
+
+            rows = run.compare(mine, other, settings, LARGE_BUDGET, tell, self.failed)
+        title = f"structures of {self.options.keys:,} elements"
+        screen.comparison(self.out, title, mine.name, other.name, rows, LARGE_BUDGET)
+        self.within = self.within and all(row.within for row in rows)
+        return {
+            "ours": mine.name,
+            "peer": other.name,
+            "rows": [row_json(row, self.options.clients) for row in rows],
+        }
+
+    def stalls(self) -> dict[str, Any]:
+        """The longest answer while a million elements go, ours and redis-server's."""
+        keys = self.options.keys
+        with _both(self.ours, self.peer) as servers:
+            found = {}
+            for server in servers:
+                with self.err.status(f"{server.name}: a million elements go, in seven ways"):
+                    found[server.name] = list(stalls.scenarios(server, keys))
+        mine, other = (server.name for server in servers)
+        within = screen.stalls(self.out, mine, found[mine], other, found[other], STALL_BUDGET_MS)
+        self.within = self.within and within
+        return {name: [dataclasses.asdict(stall) for stall in rows] for name, rows in found.items()}
 
     def _progress(self) -> Progress:
         return Progress(

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.report import Memory, Row, Sample
+from bench.stalls import Stall
 
 _TIMES = (("p50_ms", "p50 ms"), ("p99_ms", "p99 ms"), ("p999_ms", "p99.9"))
 
@@ -90,3 +91,31 @@ def memory(console: Console, ours: str, peer: str, found: Memory) -> None:
     console.print(table)
     verdict = "ok" if found.within else "OVER"
     console.print(f"ratio {found.ratio:.2f}x, budget {found.budget:g}x: {verdict}\n")
+
+
+def stalls(
+    console: Console,
+    ours: str,
+    mine: Sequence[Stall],
+    peer: str,
+    other: Sequence[Stall],
+    budget_ms: float,
+) -> bool:
+    """The table of longest answers; True if ours are within the budget above those of idleness."""
+    table = Table(title="longest answer to PING meanwhile, ms", title_justify="left")
+    for head in ("what goes", ours, "99.9 %", "seconds", peer, "99.9 %", "seconds"):
+        table.add_column(head, justify="left" if head == "what goes" else "right")
+    within = True
+    for one, two in zip(mine, other, strict=True):
+        fits = one.name == "idle" or one.longest_ms - mine[0].p999_ms <= budget_ms
+        within = within and fits
+        cells = [
+            f"{figure:.2f}"
+            for stall in (one, two)
+            for figure in (stall.longest_ms, stall.p999_ms, stall.seconds)
+        ]
+        table.add_row(one.name, *cells, style=None if fits else "red")
+    console.print(table)
+    verdict = "ok" if within else "OVER"
+    console.print(f"budget {budget_ms:g} ms for the longest answer of {ours}: {verdict}\n")
+    return within

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.__main__ import parse
+from bench.large import LARGE, fill
 from bench.workloads import RANDOM, WORKLOADS, Load, choose, cleaning, memory_load
 
 LOAD = Load(requests=1000, pipeline=16, clients=5, keyspace=250, value_bytes=64)
@@ -58,7 +59,7 @@ def test_choose() -> None:
 
 
 def test_options() -> None:
-    assert parse([]).what == ["node", "proxy", "memory"]
+    assert parse([]).what == ["node", "proxy", "memory", "large", "stalls"]
     assert parse(["--memory"]).what == ["memory"]
     assert parse(["node", "--pipeline", "1,4"]).pipeline == (1, 4)
 
@@ -72,3 +73,14 @@ def test_wrong_options_are_refused(argv: list[str], capsys: pytest.CaptureFixtur
         parse(argv)
     assert stopped.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+def test_large_structures_are_filled_whole() -> None:
+    load = Load(requests=10, pipeline=1, clients=1, keyspace=1200, value_bytes=4)
+    commands = list(fill(load))
+    stream = [argv for argv in commands if argv[0] == b"XADD"]
+    assert len(stream) == 1200
+    assert sum(len(argv) - 2 for argv in commands if argv[0] == b"SADD") == 1200
+    assert sum(len(argv) - 2 for argv in commands if argv[0] == b"ZADD") == 2400
+    # What they work on stays between the runs: no structure of theirs is cleaned away.
+    assert not any(list(cleaning(workload)) for workload in LARGE.values())
