@@ -69,7 +69,7 @@ def flushdb(ctx: Context, argv: list[bytes]) -> None:
     """Delete every key of the selected database."""
     check_flush(argv)
     flush(ctx.db)
-    ctx.node.tracking.flushed()
+    ctx.node.tracking.flushed(not argv[1:] or argv[1].lower() == b"sync")
     ctx.reply.ok()
 
 
@@ -82,7 +82,7 @@ def flushall(ctx: Context, argv: list[bytes]) -> None:
     for db in ctx.keyspace.databases:
         if db.size:
             flush(db)
-    ctx.node.tracking.flushed()
+    ctx.node.tracking.flushed(not argv[1:] or argv[1].lower() == b"sync")
     ctx.reply.ok()
 
 

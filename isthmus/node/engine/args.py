@@ -15,6 +15,7 @@ from isthmus.node.engine.errors import (
     TIMEOUT_OUT_OF_RANGE,
     RedisError,
 )
+from isthmus.wire.long_double import parse as parse_long_double
 from isthmus.wire.scalars import INT64_MAX, parse_float, parse_int
 
 if TYPE_CHECKING:
@@ -48,10 +49,13 @@ def bounded(text: bytes, low: int, high: int, error: bytes) -> int:
 def deadline(text: bytes, ctx: Context) -> int:
     """When a wait given in seconds (a double; 0: for ever) is over: Unix ms, 0 for never."""
     try:
-        seconds = parse_float(text)
+        found = parse_long_double(text)
+        wait_ms = math.ldexp(found.mantissa, found.exponent) * 1000
     except ValueError:
         raise RedisError(TIMEOUT_NOT_FLOAT) from None
-    return _deadline(seconds * 1000, ctx)
+    except OverflowError:
+        raise RedisError(TIMEOUT_OUT_OF_RANGE) from None
+    return _deadline(found.infinite * math.inf if found.infinite else wait_ms, ctx)
 
 
 def deadline_ms(text: bytes, ctx: Context) -> int:

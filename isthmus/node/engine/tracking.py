@@ -80,6 +80,7 @@ class Tracking:
         self.items = 0
         self.prefixes: dict[bytes, Prefix] = {}
         self.pending = False
+        self.own_first = False
         node.config.on_change("tracking-table-max-keys", lambda text: self.limit())
 
     # -- who tracks ---------------------------------------------------------------------------
@@ -223,9 +224,14 @@ class Tracking:
                     if keys:
                         self._tell(client, how, keys)
 
-    def flushed(self) -> None:
-        """Every key of a database went at once: whatever a client holds may be stale."""
+    def flushed(self, waits: bool) -> None:
+        """Every key of a database went at once: whatever a client holds may be stale.
+
+        In Redis a flush that `waits` for the memory to be free is answered when it is, so the one
+        who asked for it is told of it before its reply.
+        """
         self._clear()
+        self.own_first = waits and not self.node.ctx.deny_blocking
         for client, how in list(self.clients.items()):
             self._tell(client, how, None)
 
@@ -266,7 +272,10 @@ class Tracking:
             writer.array(len(keys))
             for key in keys:
                 writer.bulk(key)
-        node.push(target, writer.take())
+        if keys is None and self.own_first and target is node.ctx.session:
+            node.ctx.reply.raw(writer.take())
+        else:
+            node.push(target, writer.take())
 
 
 def check_overlap(existing: list[bytes], prefixes: list[bytes]) -> None:
