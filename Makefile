@@ -21,7 +21,7 @@ REQUIREMENTS := import tomllib; \
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build up test test-pure lint format bench clean distclean
+.PHONY: help venv build up test test-pure soak lint format docs bench clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -40,6 +40,9 @@ test: build ## the whole suite, compiled
 test-pure: $(READY) ## the whole suite, interpreted
 	ISTHMUS_PURE=1 $(PY) -m pytest $(ARGS)
 
+soak: $(READY) ## random streams against redis-server 8.0 for a while: ARGS="--seconds 600"
+	$(PY) -m tests.oracle.soak $(ARGS)
+
 lint: $(READY) ## style, types, and the rules of tests/tidy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -49,6 +52,9 @@ lint: $(READY) ## style, types, and the rules of tests/tidy
 format: $(READY) ## rewrite the sources in the one layout
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+docs: $(READY) ## make docs/commands.md from the declarations
+	ISTHMUS_PURE=1 $(PY) tools/command_docs.py
 
 bench: build ## compare with redis-server and nutcracker
 	$(PY) -m bench $(ARGS)
