@@ -54,7 +54,7 @@ def deadline(text: bytes, ctx: Context) -> int:
     except ValueError:
         raise RedisError(TIMEOUT_NOT_FLOAT) from None
     except OverflowError:
-        raise RedisError(TIMEOUT_OUT_OF_RANGE) from None
+        wait_ms = math.copysign(math.inf, found.mantissa)
     return _deadline(found.infinite * math.inf if found.infinite else wait_ms, ctx)
 
 
