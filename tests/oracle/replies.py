@@ -134,6 +134,12 @@ RULES: dict[bytes, Rule] = {
     **dict.fromkeys(b"TIME LASTSAVE DBSIZE DUMP MEMORY INFO HELLO CLIENT ROLE".split(), kind),
     **dict.fromkeys(b"OBJECT|IDLETIME OBJECT|FREQ OBJECT|REFCOUNT CONFIG|GET".split(), kind),
     b"OBJECT|ENCODING": encoding,
+    b"PUBSUB|CHANNELS": unordered,
+    b"PUBSUB|SHARDCHANNELS": unordered,
+    # In a transaction: which channel comes first is chance.
+    b"PUNSUBSCRIBE": kind,
+    b"UNSUBSCRIBE": kind,
+    b"SUNSUBSCRIBE": kind,
     **dict.fromkeys(b"XINFO|CONSUMERS XINFO|STREAM XPENDING XAUTOCLAIM".split(), kind),
 }
 

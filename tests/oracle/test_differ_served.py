@@ -57,9 +57,7 @@ def proxy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
-def alone(
-    request: pytest.FixtureRequest, node_server: Server, redis8: Server
-) -> Iterator[Sides]:
+def alone(request: pytest.FixtureRequest, node_server: Server, redis8: Server) -> Iterator[Sides]:
     yield from pair(node_server, redis8, request.param)
 
 
