@@ -55,7 +55,7 @@ def add_elements(db: Database, key: bytes, value: Any, argv: list[bytes], limit:
     if value is None:
         db.store(key, data, -1)
     if db.changed(key):
-        db.record(argv, b"pfadd", b"$")
+        db.record([b"PFADD", *argv[1:]], b"pfadd", b"$")
         if was_sparse and not hll.sparse(data) and limit != hll.NO_LIMIT:
             db.record([b"PFDEBUG", b"TODENSE", key], b"", b"")
     return True
