@@ -29,7 +29,6 @@ DECLARED = {spec.name.decode(): spec for spec in specs()}
 # Groups of which no command has been written yet, and the work they belong to.
 LATER_GROUPS = {
     "geo": "geo indexes",
-    "scripting": "scripts and functions",
 }  # fmt: skip
 
 LATER = {

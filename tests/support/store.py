@@ -21,6 +21,7 @@ from isthmus.node.engine.execute import execute
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
+from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.sinks.notify import Notifier
 
 START_MS = 1_700_000_000_000
@@ -80,6 +81,7 @@ class Store:
         self.clock = Clock(START_MS)
         self.node = Node(self.clock, Rng(seed), Config(values), "0" * 40)
         Notifier(self.node)
+        Scripts(self.node)
         self.client = self.node.new_client()
         self.client.protocol = protocol
         self.recorder = Recorder()

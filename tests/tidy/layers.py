@@ -65,9 +65,12 @@ LAYERS: dict[str, Layer] = {
             "isthmus.node.replicate",
             "isthmus.node.index",
             "isthmus.node.cluster",
-            "isthmus.node.scripting",
         )
     },
+    # The one place where Lua comes in.
+    "isthmus.node.scripting": _layer(
+        "isthmus.node.scripting", ENGINE, VALUES, WIRE, others="lupa greenlet"
+    ),
     "isthmus.node.geo": _beside_commands("isthmus.node.geo", "isthmus.crdt"),
     "isthmus.node.server": _layer("isthmus.node", WIRE, others="trio prometheus_client"),
     "isthmus.proxy": _layer("isthmus.proxy", WIRE, SPEC, others="trio prometheus_client"),
@@ -112,6 +115,7 @@ EDGES = frozenset(
         "isthmus/node/server/main.py",
         "isthmus/node/server/observe.py",
         "isthmus/node/server/pump.py",
+        "isthmus/node/server/script_driver.py",
         "isthmus/proxy/main.py",
         "isthmus/proxy/observe.py",
         "isthmus/proxy/server.py",

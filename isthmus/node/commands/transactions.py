@@ -7,6 +7,7 @@ key; EXEC gives up when one of them has moved, by a command or by expiry.
 
 from __future__ import annotations
 
+from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import EXECABORT, RedisError
 from isthmus.node.engine.registry import ARRAY, NULL, OK, command
@@ -52,6 +53,9 @@ def discard(ctx: Context, argv: list[bytes]) -> None:
 def exec_(ctx: Context, argv: list[bytes]) -> None:
     """Run the queued commands; reply with null if a watched key has changed."""
     session = ctx.session
+    scripts = ctx.node.scripts
+    if scripts is not None and scripts.finished and scripts.take_finished(ctx):
+        return
     if not session.in_multi:
         raise RedisError(b"ERR EXEC without MULTI")
     if session.multi_failed:
@@ -63,6 +67,17 @@ def exec_(ctx: Context, argv: list[bytes]) -> None:
     if not unchanged:
         ctx.reply.null_array()
         return
+    if scripts is not None and any(spec.group == "scripting" for spec, _ in queue):
+        # A script may take long: then all of the transaction stands still.
+        scripts.host(ctx, argv, lambda: run_queue(ctx, session, queue))
+    else:
+        run_queue(ctx, session, queue)
+
+
+def run_queue(
+    ctx: Context, session: ClientState, queue: list[tuple[CommandSpec, list[bytes]]]
+) -> None:
+    """Run what was queued; one reply for all."""
     ctx.reply.array(len(queue))
     ctx.deny_blocking = True
     try:

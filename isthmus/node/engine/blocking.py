@@ -27,6 +27,8 @@ from isthmus.node.engine.spec import MAY_REPLICATE, WRITE, CommandSpec
 
 # The key kind of a client that waits for no key.
 POSTPONED = b"postponed"
+# The key kind of one whose script is paused.
+SUSPENDED = b"suspended"
 UNBLOCKED = b"UNBLOCKED client unblocked via CLIENT UNBLOCK"
 
 
@@ -206,7 +208,7 @@ class Blocking:
     def unblock(self, client: ClientState, with_error: bool) -> bool:
         """CLIENT UNBLOCK: as if the time had run out, or with an error. False if not waiting."""
         blocked = client.blocked
-        if blocked is None or blocked.kind == POSTPONED:
+        if blocked is None or blocked.kind in (POSTPONED, SUSPENDED):
             return False
         reply = b"-" + UNBLOCKED + b"\r\n" if with_error else blocked.timeout_reply
         self.answer(client, reply)
@@ -220,6 +222,18 @@ class Blocking:
         self._enter(Blocked(
             client, client.db, POSTPONED, [], None, argv, 0, b"", False, self.ctx.now_ms
         ))  # fmt: skip
+
+    def suspend(self, client: ClientState, argv: list[bytes]) -> None:
+        """Let the client wait for the end of its own script; then it gets the reply by argv."""
+        client.postponed = argv
+        self._enter(Blocked(
+            client, client.db, SUSPENDED, [], None, argv, 0, b"", False, self.ctx.now_ms
+        ))  # fmt: skip
+
+    def suspended(self, client: ClientState) -> bool:
+        """True if the client waits for its own script, and is still there."""
+        blocked = client.blocked
+        return blocked is not None and blocked.kind == SUSPENDED
 
     def resume_postponed(self) -> None:
         """Let every postponed client run its command."""

@@ -8,5 +8,6 @@ cdef class EffectLog:
     cdef public long long interest
     cdef public long long noting
     cdef public bint pending
+    cdef public bint held
     cpdef void note(self, long long db, bytes key, bytes event, bytes event_class)
     cpdef void append(self, long long db, list[bytes] argv, bytes event, bytes event_class)

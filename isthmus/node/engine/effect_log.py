@@ -9,6 +9,9 @@ sink listens, so a node without persistence or replicas does not pay for them. S
 after the command (`flush`), never in the middle of it. An effect whose command has an empty name is
 an event without a change; it is made only while a sink asked for such by `noting`.
 
+While a script is paused in the middle (`held`) nothing is handed over: a sink sees all of a
+script or nothing.
+
 `interest` says who else must hear of each changed key (keyspace.py), and `pending` that something
 waits for the end of the command.
 """
@@ -49,6 +52,7 @@ class EffectLog:
 
     __slots__ = (
         "recording", "dirty", "offset", "origin", "batch", "sinks", "interest", "noting", "pending",
+        "held",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -61,6 +65,7 @@ class EffectLog:
         self.interest = 0
         self.noting = 0
         self.pending = False
+        self.held = False
 
     def append(self, db: i64, argv: list[bytes], event: bytes, event_class: bytes) -> None:
         """Add one effect; only called while recording."""
@@ -85,7 +90,7 @@ class EffectLog:
 
     def flush(self) -> None:
         """Hand the effects so far to every sink."""
-        if self.batch:
+        if self.batch and not self.held:
             batch, self.batch = self.batch, []
             for sink in self.sinks:
                 sink.effects(batch)

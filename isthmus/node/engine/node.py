@@ -60,6 +60,8 @@ class Node:
         self.clients: dict[int, ClientState] = {}
         self.client_memory = ClientMemory(self.clients)
         self.acl = Acl(self)
+        # Lua scripts and functions (node/scripting), put here by whoever builds the process.
+        self.scripts: Any = None
         self.output_limits = OutputLimits(self)
         self.next_client_id = 1
         self.started_ms = clock.now_ms

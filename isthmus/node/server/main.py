@@ -33,12 +33,14 @@ from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.config import Config, parse_arguments
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
+from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.server import allocator
 from isthmus.node.server.cron import Alarm, Cron
 from isthmus.node.server.facts import process_facts, reset_counters
 from isthmus.node.server.files import read_file, replace_file
 from isthmus.node.server.listener import Door, listen_tcp, listen_unix
 from isthmus.node.server.observe import NodeCollector
+from isthmus.node.server.script_driver import ScriptDriver
 from isthmus.node.server.session import NodeTicker
 from isthmus.node.sinks.notify import Notifier
 from isthmus.wire.logs import log
@@ -60,6 +62,7 @@ class NodeServer:
         self.node = Node(Clock(), Rng(int.from_bytes(secrets.token_bytes(8))), config, identity.id)
         self.node.server = self
         Notifier(self.node)
+        self.script_driver = ScriptDriver(Scripts(self.node, args.script_memory_mb << 20))
         self.pump = Pump(self.node.ctx.reply, NodeTicker(self.node))
         self.cron = Cron(self.node, self.pump)
         self.listeners: list[socket.socket] = []
@@ -180,6 +183,7 @@ class NodeServer:
                 nursery.start_soon(run_pump, self.pump)
                 nursery.start_soon(self.cron.run)
                 nursery.start_soon(self.alarm.run)
+                nursery.start_soon(self.script_driver.run)
                 settle_collector()
                 log(
                     "node_ready", address=address, metrics=self.metrics_address, pid=os.getpid(),
@@ -250,6 +254,10 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument("--announce-host", default="", help="address told to clients, if not --host")
     it.add_argument("--unixsocket", type=Path, default=None, help="also listen on this unix socket")
     it.add_argument("--unixsocketperm", type=functools.partial(int, base=8), default=0o700)
+    it.add_argument(
+        "--script-memory-mb", type=int, default=1024, metavar="MB",
+        help="what all Lua scripts may take together (%(default)s)",
+    )  # fmt: skip
     it.add_argument("--zone", default="a", help="availability zone (%(default)s)")
     it.add_argument("--region", default="local", help="region (%(default)s)")
     it.add_argument("--data-dir", type=Path, default=None, help="where the node keeps its identity")

@@ -1,0 +1,219 @@
+"""The Lua state: built once, with what it may ask of Python, and bounded in memory.
+
+Scripts never see a Python object: `sandbox.lua` wraps each function below in a Lua function of its
+own, and only bytes, numbers and booleans cross. A function called from Lua may not raise: an
+exception would reach the script as an object. It returns a value, and the Lua side raises.
+
+Memory. Lua's allocator stops at `memory_bytes_max`; inside the state that is an ordinary error
+("not enough memory"). Where Python hands something over, it would be a fault that nobody catches.
+So nothing is handed over while less than a reserve is left, and what is handed over must fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lupa.lua51 as lua
+
+from isthmus.node.scripting.bytecode import keep_frames
+from isthmus.wire.scalars import format_float
+
+MEMORY_BYTES_MAX = 1 << 30
+# Instructions of the Lua machine between two looks at the clock.
+HOOK_EVERY = 4000
+# Arguments that are pushed on Lua's stack, which has 8000 places; more go as tables.
+STACK_ARGUMENTS_MAX = 4000
+# How deep a reply may be nested, as Redis' Lua stack allows.
+REPLY_DEPTH_MAX = 1990
+REDIS_VERSION = b"7.4.0"
+REDIS_VERSION_NUM = 0x070400
+_LIBRARIES = ("patterns", "cjson", "cmsgpack", "struct", "bit")
+_HERE = Path(__file__).parent
+_DOUBLE = struct.Struct(">d")
+
+
+def double_text(value: float, protocol: int) -> bytes:
+    """A double as a reply."""
+    text = format_float(float(value))
+    return b",%b\r\n" % text if protocol == 3 else b"$%d\r\n%b\r\n" % (len(text), text)
+
+
+def pack_float(value: float, size: int, order: bytes = b"") -> bytes:
+    """IEEE bytes; without an order as MessagePack: head, and four bytes if that loses nothing."""
+    number = float(value)
+    if order:
+        code = "f" if size == 4 else "d"
+        try:
+            return struct.pack(order.decode() + code, number)
+        except OverflowError:
+            return struct.pack(order.decode() + code, float("inf") if number > 0 else float("-inf"))
+    try:
+        short = struct.pack(">f", number)
+        if struct.unpack(">f", short)[0] == number:
+            return b"\xca" + short
+    except OverflowError:
+        pass
+    return b"\xcb" + _DOUBLE.pack(number)
+
+
+def unpack_float(data: bytes, order: bytes) -> float:
+    """A float of four or eight bytes."""
+    value: float = struct.unpack(order.decode() + ("f" if len(data) == 4 else "d"), data)[0]
+    return value
+
+
+def bit_operation(code: int, a: int, b: int) -> int:
+    """Operations of the bit library on 32-bit words; the codes are those of bit.lua."""
+    if code == 1:
+        return a & b
+    if code == 2:
+        return a | b
+    if code == 3:
+        return a ^ b
+    if code == 4:
+        return a << b & 0xFFFFFFFF
+    if code == 5:
+        return a >> b
+    if code == 6:
+        return (a - (1 << 32) >> b if a & 0x80000000 else a >> b) & 0xFFFFFFFF
+    if code == 7:
+        return (a << b | a >> (32 - b)) & 0xFFFFFFFF
+    return (a >> b | a << (32 - b)) & 0xFFFFFFFF
+
+
+class Compiled:
+    """A script ready to run; `tail_line` stands in where a line number was lost."""
+
+    __slots__ = ("body", "tail_line")
+
+    def __init__(self, body: Any, tail_line: int) -> None:
+        self.body = body
+        self.tail_line = tail_line
+
+
+class Failure:
+    """What is known of a script's error: text with its code, and where; line 0 if unknown."""
+
+    __slots__ = ("text", "source", "line", "counted")
+
+    def __init__(self, text: bytes, source: bytes, line: int, counted: bool) -> None:
+        self.text = text
+        self.source = source
+        self.line = line
+        self.counted = counted
+
+
+class CompileError(Exception):
+    """The source is no Lua; `text` is the compiler's message."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class Runtime:
+    """One Lua state; `asked` are the functions of the node that scripts reach through the API."""
+
+    def __init__(self, asked: dict[str, Callable[..., Any]], memory_bytes_max: int) -> None:
+        self.memory_bytes_max = memory_bytes_max
+        self.reserve_bytes = memory_bytes_max // 16
+        self._lua = lua.LuaRuntime(
+            encoding=None, register_eval=False, register_builtins=False,
+            unpack_returned_tuples=True, max_memory=memory_bytes_max,
+        )  # fmt: skip
+        load = self._lua.eval(b"loadstring")
+        sources = {name: (_HERE / f"{name}.lua").read_bytes() for name in (*_LIBRARIES, "sandbox")}
+        libraries = {name.encode(): load(sources[name], b"=\x01") for name in _LIBRARIES}
+        host: dict[bytes, Any] = {
+            b"hook_every": HOOK_EVERY, b"string_bytes_max": memory_bytes_max // 2,
+            b"reply_depth_max": REPLY_DEPTH_MAX, b"redis_version": REDIS_VERSION,
+            b"redis_version_num": REDIS_VERSION_NUM, b"double": double_text,
+            b"pack_float": pack_float, b"unpack_float": unpack_float, b"bit": bit_operation,
+            b"sha1": lambda text: hashlib.sha1(text).hexdigest().encode(),
+            b"find": lambda text, piece, start: text.find(piece, start),
+            **{name.encode(): function for name, function in asked.items()},
+        }  # fmt: skip
+        sandbox = load(sources["sandbox"], b"=\x01")
+        entry = sandbox(self._lua.table_from(host), self._lua.table_from(libraries))
+        self._compile = entry[b"compile"]
+        self._bind = entry[b"bind"]
+        self._eval = entry[b"eval"]
+        self._eval_long = entry[b"eval_long"]
+        self._fcall = entry[b"fcall"]
+        self._load = entry[b"load"]
+        self.base_bytes = self.used_bytes()
+
+    def used_bytes(self) -> int:
+        """Bytes Lua has allocated, garbage included."""
+        return int(self._lua.get_memory_used())
+
+    def room_for(self, size: int) -> bool:
+        """True if `size` bytes may be handed to Lua now."""
+        return self.used_bytes() + size + self.reserve_bytes < self.memory_bytes_max
+
+    def tidy(self) -> None:
+        """Between scripts: collect when much is in use, so that the next one finds room."""
+        if self.used_bytes() * 2 > self.memory_bytes_max:
+            self._lua.set_max_memory(0)
+            self._lua.gccollect()
+            self._lua.set_max_memory(self.memory_bytes_max)
+
+    def compile(self, source: bytes, name: bytes, for_functions: bool = False) -> Compiled:
+        """Compile a chunk; raises CompileError."""
+        if source[:1] == b"\x1b":
+            raise CompileError(b"binary chunks are not accepted")
+        # What is compiled stays: it may take half of the memory, running scripts need the rest.
+        if (self.used_bytes() + 16 * len(source)) * 2 > self.memory_bytes_max:
+            raise CompileError(b"not enough memory")
+        result = self._compile(source, name)
+        if result[0] is None:
+            raise CompileError(bytes(result[1]))
+        dump, tail_line = keep_frames(result[1])
+        return Compiled(self._bind(dump, name, for_functions), tail_line)
+
+    def eval(
+        self, script: Compiled, protocol: int, keys: list[bytes], arguments: list[bytes]
+    ) -> bytes | Failure:
+        """Run a script with KEYS and ARGV; its reply in the caller's protocol."""
+        if not self.fits(keys, arguments):
+            return Failure(b"ERR not enough memory", b"", 0, False)
+        if len(keys) + len(arguments) <= STACK_ARGUMENTS_MAX:
+            return self.result(self._eval(script.body, protocol, len(keys), *keys, *arguments))
+        tables = self._lua.table_from(keys), self._lua.table_from(arguments)
+        return self.result(self._eval_long(script.body, protocol, *tables))
+
+    def fcall(
+        self, callback: Any, protocol: int, keys: list[bytes], arguments: list[bytes]
+    ) -> bytes | Failure:
+        """Call a function of a library with its two tables."""
+        if not self.fits(keys, arguments):
+            return Failure(b"ERR not enough memory", b"", 0, False)
+        tables = self._lua.table_from(keys), self._lua.table_from(arguments)
+        return self.result(self._fcall(callback, protocol, *tables))
+
+    def load(self, library: Compiled) -> list[dict[bytes, Any]] | Failure:
+        """Run a library's code; what it registered, with flags as a list."""
+        result = self._load(library.body)
+        if isinstance(result, tuple):
+            return self.failure(result)
+        entries = [dict(entry.items()) for entry in result.values()]
+        for entry in entries:
+            flags = entry.get(b"flags")
+            entry[b"flags"] = [] if flags is None else [bytes(flag) for flag in flags.values()]
+        return entries
+
+    def fits(self, keys: list[bytes], arguments: list[bytes]) -> bool:
+        size = sum(map(len, keys)) + sum(map(len, arguments)) + 64 * (len(keys) + len(arguments))
+        return size < 4096 or self.room_for(size)
+
+    def result(self, result: Any) -> bytes | Failure:
+        return result if type(result) is bytes else self.failure(result)
+
+    def failure(self, result: Any) -> Failure:
+        """From (nil, text, source, line, counted)."""
+        _, text, source, line, counted = result
+        return Failure(text, source or b"", int(line or 0), bool(counted))
