@@ -9,6 +9,10 @@ Both ways a stream of frames; a frame is a header of 16 bytes, big-endian, and i
 - *reply frame* (flags 0): `count` u32 sizes, then that many replies as raw RESP. Replies come in
   the order of the requests; `sequence` is that of the request frame they answer. One request frame
   may be answered by several reply frames, never one reply frame for several request frames.
+- *relay frame* (RELAY): `count` requests like those of a request frame, from another node, which
+  are not answered (node/cluster/bus.py).
+- *push frame* (PUSH): bytes for the client of a private link, as they are (messages of its
+  subscriptions). A link is private if the proxy's hello says so (HELLO | PRIVATE).
 - *hello* (HELLO, or HELLO | ERROR when it is refused): the first frame each way, see link_hello.
 
 Epochs and sequences are cut to 32 bits. A payload is `FRAME_BYTES_MAX` at most: the header is
@@ -36,8 +40,11 @@ from isthmus.wire.scalars import i64
 
 __all__ = [
     "ERROR",
+    "PRIVATE",
+    "PUSH",
     "FRAME_BYTES_MAX",
     "HELLO",
+    "RELAY",
     "REPLY_BYTES_MAX",
     "SPLIT",
     "FrameError",
@@ -45,11 +52,17 @@ __all__ = [
     "FrameReader",
     "ReplyFrame",
     "hello_frame",
+    "late_frame",
+    "push_frame",
+    "relay_frame",
 ]
 
 HELLO = 1
 ERROR = 2
 SPLIT = 4
+RELAY = 8
+PRIVATE = 16
+PUSH = 32
 HEADER_BYTES = 16
 FRAME_BYTES_MAX = (1 << 30) + (1 << 26)
 # A reply above this is not sent; the node answers an error in its place.
@@ -69,6 +82,22 @@ class FrameError(Exception):
 def hello_frame(flags: int, epoch: int, payload: bytes) -> bytes:
     """A whole hello frame (HELLO is added to `flags`)."""
     return _HEADER.pack(len(payload), epoch & _U32, 0, 2, HELLO | flags, 0) + payload
+
+
+def relay_frame(epoch: int, count: int, payload: bytes) -> bytes:
+    """A whole relay frame of `count` requests."""
+    return _HEADER.pack(len(payload), epoch & _U32, count, 2, RELAY, 0) + payload
+
+
+def push_frame(protocol: int, epoch: int, data: bytes) -> bytes:
+    """A whole push frame."""
+    return _HEADER.pack(len(data), epoch & _U32, 0, protocol, PUSH, 0) + data
+
+
+def late_frame(protocol: int, epoch: int, sequence: int, data: bytes) -> bytes:
+    """A whole reply frame of one reply."""
+    fields = len(data) + 4, epoch & _U32, 1, protocol, 0, sequence & _U32
+    return _HEADER.pack(*fields) + struct.pack(">I", len(data)) + data
 
 
 @final

@@ -16,6 +16,9 @@ from isthmus.wire.reply cimport ReplyWriter
 HELLO = 1
 ERROR = 2
 SPLIT = 4
+RELAY = 8
+PRIVATE = 16
+PUSH = 32
 HEADER_BYTES = 16
 FRAME_BYTES_MAX = (1 << 30) + (1 << 26)
 REPLY_BYTES_MAX = 1 << 30
@@ -68,6 +71,32 @@ def hello_frame(flags, epoch, payload):
     _write_header(header, <unsigned int>len(payload), <unsigned int>(epoch & 0xFFFFFFFF), 0, 2,
                   HELLO | flags, 0)
     return PyBytes_FromStringAndSize(header, _HEADER) + payload
+
+
+def relay_frame(epoch, count, payload):
+    """A whole relay frame of `count` requests."""
+    cdef char header[_HEADER]
+    _write_header(header, <unsigned int>len(payload), <unsigned int>(epoch & 0xFFFFFFFF), count, 2,
+                  RELAY, 0)
+    return PyBytes_FromStringAndSize(header, _HEADER) + payload
+
+
+def push_frame(protocol, epoch, data):
+    """A whole push frame."""
+    cdef char header[_HEADER]
+    _write_header(header, <unsigned int>len(data), <unsigned int>(epoch & 0xFFFFFFFF), 0, protocol,
+                  PUSH, 0)
+    return PyBytes_FromStringAndSize(header, _HEADER) + data
+
+
+def late_frame(protocol, epoch, sequence, data):
+    """A whole reply frame of one reply."""
+    cdef char header[_HEADER]
+    _write_header(header, <unsigned int>(len(data) + 4), <unsigned int>(epoch & 0xFFFFFFFF), 1,
+                  protocol, 0, <unsigned int>(sequence & 0xFFFFFFFF))
+    return (
+        PyBytes_FromStringAndSize(header, _HEADER) + (<object>len(data)).to_bytes(4, "big") + data
+    )
 
 
 @cython.final

@@ -102,6 +102,7 @@ EDGES = frozenset(
         "isthmus/wire/metrics_http.py",
         "isthmus/wire/pump.py",
         "isthmus/node/engine/clock.py",
+        "isthmus/node/cluster/bus.py",
         "isthmus/node/cluster/identity.py",
         "isthmus/node/cluster/link.py",
         "isthmus/node/geo/link.py",

@@ -34,10 +34,17 @@ class Announcement:
 
 
 class CoordinatorLink:
-    """Keeps `view` as the coordinator has it. `keys` counts this node's keys, quickly."""
+    """Keeps `view` as the coordinator has it, and tells `changed` of each change.
 
-    def __init__(self, view: ClusterView, me: Announcement, keys: Callable[[], int]) -> None:
+    `keys` counts this node's keys, quickly.
+    """
+
+    def __init__(
+        self, view: ClusterView, me: Announcement, keys: Callable[[], int],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._view = view
+        self._changed = changed
         self._me = me
         self._keys = keys
         self._membership = Membership(self._describe, self._apply, on_refused=self._refused)
@@ -82,6 +89,7 @@ class CoordinatorLink:
             log("topology_refused", level="ERROR", why=str(error))
             return
         if before != (view.epoch, view.state_ok):
+            self._changed()
             log(
                 "topology", epoch=view.epoch, state="ok" if view.state_ok else "fail",
                 slots=view.slots_served(), nodes=len(view.nodes),
@@ -90,4 +98,5 @@ class CoordinatorLink:
     def _refused(self, code: str, text: str) -> None:
         if code == "DUPLICATE_ID" and not self._view.fenced:
             self._view.fence(text)
+            self._changed()
             log("fenced", level="ERROR", why=text)

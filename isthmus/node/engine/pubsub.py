@@ -74,6 +74,7 @@ class PubSub:
         self.shards: dict[bytes, Listeners] = {}
         # Hands a message to the other nodes of a cluster (node/cluster/bus.py); None outside one.
         self.forward: Any = None
+        self.relayed = 0
 
     # -- who listens --------------------------------------------------------------------------
 

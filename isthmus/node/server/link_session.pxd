@@ -22,9 +22,11 @@ cdef class LinkSession(Peer):
     cdef public long long sequence
     cdef public long long protocol
     cdef public bint split
+    cdef public bint owed
 
     cpdef int process(self) except -1
     cdef int run(self) except -1
+    cdef int relay(self) except -1
     cdef int answer(self) except -1
     cdef int run_one(self, list[bytes] argv) except -1
     cdef int run_split(self, list[bytes] argv) except -1

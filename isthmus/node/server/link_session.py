@@ -2,7 +2,9 @@
 
 All clients of a proxy share this connection, so it has one ClientState of its own: always
 authenticated (the hello was), database 0, and in each frame the protocol the frame names. State of
-a single client (transactions, names, subscriptions) never comes here; proxies keep or refuse it.
+a single client (transactions, waiting, subscriptions) does not come here but over a *private* link,
+which the proxy's hello asks for: that one is one client's at a time, and may watch, wait and
+subscribe. What such a client is sent without asking goes in push frames.
 
 Modes:
 
@@ -11,6 +13,9 @@ Modes:
     serving   the node's hello  an error, the end           request frames
 
 A paused server (CLIENT PAUSE) pauses the whole link: what it carries waits in order.
+
+Another node opens the same link to relay what was published there (node/cluster/bus.py): a relay
+frame is delivered to subscribers and not answered.
 
 A fault of ours while a command runs is logged, answered to that request, and the link goes on: it
 carries other clients' requests. A frame that breaks the format closes the link.
@@ -39,12 +44,16 @@ from isthmus.node.server.session import COMMAND_FAULTS, TURN_OUTPUT_BYTES_MAX
 from isthmus.wire.frames import (
     ERROR,
     HELLO,
+    PRIVATE,
+    RELAY,
     REPLY_BYTES_MAX,
     SPLIT,
     FrameError,
     FrameReader,
     ReplyFrame,
     hello_frame,
+    late_frame,
+    push_frame,
 )
 from isthmus.wire.link_hello import greeting, read_greeting
 from isthmus.wire.logs import log
@@ -78,6 +87,8 @@ class LinkSession(Peer):
         self.sequence = 0
         self.protocol = 2
         self.split = False
+        # A request that waits has been taken off the frame; its reply comes by reply_late.
+        self.owed = False
 
     def process(self) -> i64:
         """Run the frames that are complete; 1 if some requests are left for the next turn."""
@@ -104,6 +115,9 @@ class LinkSession(Peer):
                     if not self.greet():
                         return 0
                     continue
+                if frames.flags == RELAY:
+                    self.relay()
+                    continue
                 if frames.flags & ~SPLIT:
                     raise FrameError("a frame that is no request")
                 self.left = frames.count
@@ -121,6 +135,26 @@ class LinkSession(Peer):
             if self.left or self.reply.size > TURN_OUTPUT_BYTES_MAX:
                 self.requests.settle()
                 return 1
+
+    def relay(self) -> i64:
+        """Hand what was published on another node to the subscribers of this one."""
+        requests = self.requests
+        pubsub = self.node.pubsub
+        # Nobody is being served: whoever gets a message, gets it now.
+        self.ctx.session = None  # type: ignore[assignment]
+        self.frames.open_requests(requests)
+        for _ in range(self.frames.count):
+            argv = requests.next()
+            if argv is None or len(argv) != 3:
+                raise FrameError("a relay frame that does not hold what it announced")
+            if argv[0] == b"SPUBLISH":
+                pubsub.publish_shard(argv[1], argv[2])
+            else:
+                pubsub.publish(argv[1], argv[2])
+            pubsub.relayed += 1
+        if requests.pending:
+            raise FrameError("more bytes than requests in a frame")
+        return 0
 
     def answer(self) -> i64:
         """Run requests of the present frame and write one reply frame."""
@@ -146,6 +180,7 @@ class LinkSession(Peer):
             else:
                 self.run_one(argv)
             if state.blocked is not None:
+                self.owed = state.postponed is None
                 break
             output.note()
             if reply.size - start > TURN_OUTPUT_BYTES_MAX:
@@ -156,6 +191,17 @@ class LinkSession(Peer):
             return 0
         output.finish(self.protocol, self.epoch(), self.sequence)
         return 0
+
+    def push(self, data: bytes) -> None:
+        """Send the client of a private link what it did not ask for."""
+        self.send(push_frame(self.protocol, self.epoch(), data))
+
+    def reply_late(self, data: bytes) -> None:
+        """Send the reply of the request that waited."""
+        if self.owed:
+            self.owed = False
+            self.left -= 1
+            self.send(late_frame(self.protocol, self.epoch(), self.sequence, data))
 
     def run_one(self, argv: list[bytes]) -> i64:
         reply = self.reply
@@ -199,8 +245,9 @@ class LinkSession(Peer):
     def greet(self) -> bool:
         """Answer the proxy's hello. False if it was refused."""
         node = self.node
-        if self.frames.flags != HELLO:
+        if self.frames.flags & ~PRIVATE != HELLO:
             raise FrameError("the first frame is no hello")
+        self.state.shared = not self.frames.flags & PRIVATE
         wanted = node.config.text("requirepass").encode("utf-8", "surrogateescape")
         try:
             identity, password = read_greeting(self.frames.payload())

@@ -24,6 +24,7 @@ import trio
 from prometheus_client import CollectorRegistry
 
 import isthmus
+from isthmus.node.cluster.bus import Bus
 from isthmus.node.cluster.identity import Identity, IdentityError, claim, temporary
 from isthmus.node.cluster.link import Announcement, CoordinatorLink
 from isthmus.node.cluster.view import ClusterView
@@ -72,6 +73,7 @@ class NodeServer:
         self.node.blocking.alarm = self.alarm.set
         self.node.blocking.resume = self.resume
         self.link: CoordinatorLink | None = None
+        self.bus: Bus | None = None
         self.metrics_address = ""
 
     # -- what commands ask for ----------------------------------------------------------------
@@ -204,8 +206,20 @@ class NodeServer:
             incarnation=self.identity.incarnation, region=self.args.region, zone=self.args.zone,
             address=address, link_address=link_address, metrics_address=self.metrics_address,
         )  # fmt: skip
-        self.link = CoordinatorLink(view, me, lambda: self.node.keyspace.databases[0].size)
+        self.link = CoordinatorLink(
+            view, me, lambda: self.node.keyspace.databases[0].size, self.topology_changed
+        )
+        self.bus = Bus(view, lambda: os.fsencode(self.node.config.text("requirepass")))
+        self.node.pubsub.forward = self.bus.forward
+        nursery.start_soon(self.bus.run)
         nursery.start_soon(self.link.run, self.args.coordinator)
+
+    def topology_changed(self) -> None:
+        """The view is another one: lanes to other nodes, and shard channels, follow it."""
+        if self.bus is not None:
+            self.bus.topology_changed()
+        self.node.ctx.session = None  # type: ignore[assignment]
+        self.node.pubsub.drop_shards(self.node.cluster.mine)
 
     async def watch_signals(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
