@@ -1,8 +1,8 @@
 """Structured log lines (io): the one way every process of Isthmus says what happened.
 
 A line is `2026-11-23T14:20:00.123Z INFO event key=value key="a value with spaces"`, in UTC, on
-standard error. The event is a fixed lower-case name that people can search for; everything that
-varies is a field. A value that holds a space, a quote, an equals sign or anything unprintable is
+standard error or in a file. The event is a fixed lower-case name that people can search for; all
+that varies is a field. A value that holds a space, a quote, an equals sign or anything unprintable is
 written as a JSON string, so a line is always one line, whatever a client or a peer sent.
 
 Logging must never hurt the process that logs: values are cut at `VALUE_CHARS_MAX`, and a standard
@@ -15,17 +15,38 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Final
+from typing import Final, TextIO
 
 VALUE_CHARS_MAX: Final = 1024
+LEVELS: Final = ("DEBUG", "INFO", "WARN", "ERROR", "NONE")
 _BARE_EXTRA: Final = frozenset("-_.:/@+,[]%")
+
+
+class _Target:
+    """Where lines go: a file, or standard error while there is none; and which are let through."""
+
+    file: TextIO | None = None
+    least = 0
+
+
+def to_file(path: str) -> None:
+    """Append to a file from now on; raises OSError."""
+    _Target.file = open(path, "a", encoding="utf-8", errors="backslashreplace")
+
+
+def with_level(level: str) -> None:
+    """Let lines of `level` and above through; NONE: no line at all."""
+    _Target.least = LEVELS.index(level)
 
 
 def log(event: str, *, level: str = "INFO", **fields: object) -> None:
     """Write one line for `event`. `level` is DEBUG, INFO, WARN or ERROR."""
+    if LEVELS.index(level) < _Target.least:
+        return
+    target = _Target.file or sys.stderr
     try:
-        sys.stderr.write(line(time.time(), level, event, fields))
-        sys.stderr.flush()
+        target.write(line(time.time(), level, event, fields))
+        target.flush()
     except (OSError, ValueError):  # reader gone, or the stream closed at exit
         return
 

@@ -28,12 +28,11 @@ DECLARED = {spec.name.decode(): spec for spec in specs()}
 
 # Groups of which no command has been written yet, and the work they belong to.
 LATER_GROUPS = {
-    "geo": "geo indexes",
 }  # fmt: skip
 
 LATER = {
     "sorting and moving between servers": "sort sort_ro dump restore restore-asking migrate",
-    "persistence": "save bgsave bgrewriteaof lastsave config|rewrite",
+    "persistence": "save bgsave bgrewriteaof lastsave",
     "replication": "psync replconf replicaof slaveof sync role failover wait waitaof",
     "the coordinator's decisions, never a client's": "cluster|addslots cluster|addslotsrange "
     "cluster|bumpepoch cluster|delslots cluster|delslotsrange cluster|failover cluster|flushslots "

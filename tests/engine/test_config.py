@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.node.engine.config import Config, ConfigError, find, normalize, parse_arguments
+from isthmus.node.engine.config import Config, ConfigError, find, normalize, read_options
 from isthmus.node.engine.config_table import ALIASES, EFFECTIVE, PARAMETERS
 
 LINES = (
@@ -83,20 +83,46 @@ def test_all_or_nothing_then_callbacks() -> None:
 
 
 def test_command_line() -> None:
-    found = parse_arguments(
+    config = Config()
+    for name, words in read_options(
         ["--port", "7000", "--save", "900", "1", "--save", "300", "10", "--Bind", "a", "b",
-         "--requirepass", "x y", "--logfile"]
-    )  # fmt: skip
-    assert found == {
-        "port": "7000", "save": "900 1 300 10", "bind": "a b", "requirepass": "x y", "logfile": "",
+         "--requirepass", "x y", "--replicaof"]
+    ):  # fmt: skip
+        config.load(name, words)
+    assert {name: config.text(name) for name in config.given} == {
+        "port": "7000", "save": "900 1 300 10", "bind": "a b", "requirepass": "x y",
+        "replicaof": "",
     }  # fmt: skip
-    assert Config(found).integer("port") == 7000
+    assert config.integer("port") == 7000
+    config.load("save", [""])
+    assert config.text("save") == ""
 
 
-@pytest.mark.parametrize("line", ["port 1", "--nope 1", "--", "-p 1"])
+@pytest.mark.parametrize(
+    "line", ["port 1", "--nope 1", "--", "-p 1", "--logfile", "--port 1 2", "--maxclients x"]
+)
 def test_command_line_errors(line: str) -> None:
     with pytest.raises(ConfigError):
-        parse_arguments(line.split())
+        for name, words in read_options(line.split()):
+            Config().load(name, words)
+
+
+def test_what_cannot_be_applied_is_put_back() -> None:
+    config = Config()
+    seen = []
+
+    def fails(text: str) -> None:
+        seen.append(text)
+        if text == "9":
+            raise ConfigError("tcp-keepalive", "no")
+
+    config.on_apply("timeout", lambda text: seen.append("t" + text))
+    config.on_apply("tcp-keepalive", fails)
+    config.set_many([("timeout", "5"), ("tcp-keepalive", "8")])
+    with pytest.raises(ConfigError):
+        config.set_many([("timeout", "6"), ("tcp-keepalive", "9")])
+    assert (config.text("timeout"), config.integer("tcp-keepalive")) == ("5", 8)
+    assert seen == ["t5", "8", "t6", "9", "t5"]
 
 
 def test_find_takes_older_names_in_any_case() -> None:

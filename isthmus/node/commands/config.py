@@ -28,6 +28,8 @@ HELP = (
     b"    The parameters whose names match a glob-style pattern, and their values.",
     b"SET <name> <value> [<name> <value> ...]",
     b"    Change parameters: all of them, or none if one value is refused.",
+    b"REWRITE",
+    b"    Write the parameters as they are into the configuration file.",
     b"RESETSTAT",
     b"    Set the counters that INFO shows back to zero.",
     b"HELP",
@@ -80,6 +82,21 @@ def config_set(ctx: Context, argv: list[bytes]) -> None:
     except ConfigError as error:
         text = f"ERR CONFIG SET failed (possibly related to argument '{error.name}') - {error.why}"
         raise RedisError(text.encode("utf-8", "surrogateescape")) from None
+    ctx.reply.ok()
+
+
+@command("CONFIG REWRITE", since="2.8.0", group="server", flags=COMMON, complexity="O(1)",
+         reply=OK, tips=EVERYWHERE)  # fmt: skip
+def config_rewrite(ctx: Context, argv: list[bytes]) -> None:
+    """Write what the parameters are now into the file that the server was started with."""
+    node = ctx.node
+    if not node.config.path or node.server is None:
+        raise RedisError(b"ERR The server is running without a config file")
+    try:
+        node.server.rewrite_config()
+    except OSError as error:
+        why = (error.strerror or str(error)).encode()
+        raise RedisError(b"ERR Rewriting config file: " + why) from None
     ctx.reply.ok()
 
 

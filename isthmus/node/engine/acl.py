@@ -177,6 +177,16 @@ class Acl:
         user.take(trial)
         self.refresh(user)
 
+    def declare(self, users: dict[bytes, list[bytes]]) -> None:
+        """Let in the users of a configuration file; what it says of the default one is all."""
+        for name, rules in users.items():
+            user = self.default if name == b"default" else User(name, self.all_channels)
+            if user is self.default:
+                user.all_channels = self.all_channels
+                rules = [b"reset", *rules]
+            user.apply(rules)
+            self.users[name] = user
+
     def refresh(self, user: User) -> None:
         """The rules of user have changed: which of its clients must be checked?"""
         for client in self.node.clients.values():

@@ -3,9 +3,11 @@
 A value is kept as the text CONFIG GET shows ("1mb" becomes "1048576"); numbers are kept a second
 time as integers, because commands read thresholds while they run. CONFIG SET of several pairs
 changes all of them or none. A callback of `on_change` runs after all pairs have their new values,
-so it sees a consistent whole; it may not raise.
+so it sees a consistent whole; it may not raise. One of `on_apply` does what may fail (open a port):
+it runs first and may raise ConfigError, and then everything is put back.
 
-On the command line parameters are written as redis-server takes them: `--name value [value ...]`.
+On the command line parameters are written as redis-server takes them: `--name value [value ...]`;
+config_file.py reads files. `path` is the file all of it came from, for CONFIG REWRITE.
 """
 
 from __future__ import annotations
@@ -19,6 +21,11 @@ from isthmus.wire.scalars import format_float, i64, parse_float, parse_int
 
 _CLAMPS = {"hz": (1, 500), "repl-backlog-size": (16384, LONG)}
 BIND_ADDRESSES_MAX = 16
+# Those that take several words; the others take exactly one.
+MANY_WORDS = frozenset(
+    "save client-output-buffer-limit bind oom-score-adj-values replicaof shutdown-on-sigint "
+    "shutdown-on-sigterm latency-tracking-info-percentiles".split()
+)
 
 _UNITS = {
     "": 1, "b": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3,
@@ -235,6 +242,10 @@ class Config:
         self.values = {row.name: row.default for row in PARAMETERS.values()}
         self._integers: dict[str, int] = {}
         self._callbacks: dict[str, list[Callable[[str], None]]] = {}
+        self._appliers: dict[str, Callable[[str], None]] = {}
+        self.path = ""
+        # Names that load() was given: what nobody gave keeps its default when it is rewritten.
+        self.given: set[str] = set()
         for name, text in (values or {}).items():
             row = find(name)
             if row is None:
@@ -266,6 +277,30 @@ class Config:
         """Call back with the new text whenever CONFIG SET changes the parameter."""
         self._callbacks.setdefault(PARAMETERS[name].name, []).append(callback)
 
+    def on_apply(self, name: str, callback: Callable[[str], None]) -> None:
+        """Call back with the new text before a change by CONFIG SET counts; see above."""
+        self._appliers[PARAMETERS[name].name] = callback
+
+    def load(self, name: str, words: list[str]) -> None:
+        """One directive of a file or of the command line; raises ConfigError.
+
+        Fixed parameters can be given too; `save` adds to what was loaded before.
+        """
+        row = find(name)
+        if row is None:
+            raise ConfigError(name, "no such parameter")
+        if row.name in MANY_WORDS:
+            text = " ".join(words)
+            if row.name == "save" and text and row.name in self.given:
+                text = f"{self.values['save']} {text}".strip()
+        elif len(words) == 1:
+            text = words[0]
+        else:
+            raise ConfigError(name, "wrong number of arguments")
+        self.values[row.name] = normalize(row, text, self.values[row.name])
+        self.given.add(row.name)
+        self._note(row)
+
     def set_many(self, pairs: list[tuple[str, str]]) -> None:
         """Set all pairs or, raising ConfigError, none. A pair's name must be one of a parameter."""
         new: dict[str, str] = {}
@@ -281,13 +316,28 @@ class Config:
                 new[row.name] = normalize(row, text, new.get(row.name, self.values[row.name]))
             except ConfigError as error:
                 raise ConfigError(name.lower(), error.why) from None
-        changed = [name for name, text in new.items() if self.values[name] != text]
-        self.values.update(new)
-        for name in new:
-            self._note(PARAMETERS[name])
+        old = {name: self.values[name] for name in new}
+        changed = [name for name, text in new.items() if old[name] != text]
+        self._put(new)
+        done: list[str] = []
+        try:
+            for name in changed:
+                if name in self._appliers:
+                    done.append(name)
+                    self._appliers[name](new[name])
+        except ConfigError:
+            self._put(old)
+            for name in done[:-1]:
+                self._appliers[name](old[name])
+            raise
         for name in changed:
             for callback in self._callbacks.get(name, ()):
                 callback(new[name])
+
+    def _put(self, values: dict[str, str]) -> None:
+        self.values.update(values)
+        for name in values:
+            self._note(PARAMETERS[name])
 
     def _may_set(self, row: Parameter, name: str, names: set[str]) -> None:
         lower = name.lower()
@@ -300,27 +350,17 @@ class Config:
         names.add(lower)
 
 
-def parse_arguments(arguments: list[str]) -> dict[str, str]:
-    """The parameters in a command line of `--name value ...`; raises ConfigError.
+def read_options(arguments: list[str]) -> list[tuple[str, list[str]]]:
+    """A command line of `--name value [value ...] ...` as directives; raises ConfigError.
 
-    Words up to the next --name are one value, joined by blanks (none: empty); a name given again
-    replaces the value, but the pairs of `save` add up. Config checks the values, not this.
+    Words up to the next --name are the values (there may be none). Config checks names and values.
     """
-    found: dict[str, str] = {}
-    at = 0
-    while at < len(arguments):
-        option = arguments[at]
-        if not option.startswith("--") or len(option) == 2:
-            raise ConfigError(option, "expected --name value")
-        row = find(option[2:])
-        if row is None:
-            raise ConfigError(option, "no such parameter")
-        end = at + 1
-        while end < len(arguments) and not arguments[end].startswith("--"):
-            end += 1
-        value = " ".join(arguments[at + 1 : end])
-        if row.name == "save" and value and found.get("save"):
-            value = f"{found['save']} {value}"
-        found[row.name] = value
-        at = end
+    found: list[tuple[str, list[str]]] = []
+    for word in arguments:
+        if word.startswith("--") and len(word) > 2:
+            found.append((word[2:], []))
+        elif found:
+            found[-1][1].append(word)
+        else:
+            raise ConfigError(word, "expected --name value")
     return found

@@ -3,8 +3,7 @@
 One row for each parameter of Redis 7.4, so that tools that read or write any of them find it. A
 row with `effect=True` changes how this node behaves; the others are accepted, checked and shown,
 because clients and scripts set them, but nothing here depends on them (the documents list them by
-this mark). `fixed` ones can be given on the command line only; some that Redis can change while it
-runs (port, bind) are fixed here. `protected` ones need `enable-protected-configs`.
+this mark). `fixed` ones can be given at the start only. `protected` ones need `enable-protected-configs`.
 """
 
 from __future__ import annotations
@@ -111,6 +110,7 @@ _NUMBERS: tuple[tuple[str, int, int, int] | tuple[str, int, int, int, str], ...]
     ("maxmemory-samples", 5, 1, 64),
     ("min-replicas-max-lag", 10, 0, INT, "min-slaves-max-lag"),
     ("min-replicas-to-write", 0, 0, INT, "min-slaves-to-write"),
+    ("port", 6379, 0, 65535),
     ("repl-backlog-ttl", 3600, 0, LONG),
     ("repl-diskless-sync-delay", 5, 0, INT),
     ("repl-diskless-sync-max-replicas", 0, 0, INT),
@@ -137,7 +137,6 @@ _NUMBERS_FIXED = (
     ("cluster-port", 0, 0, 65535),
     ("databases", 16, 1, INT),
     ("io-threads", 1, 1, 128),
-    ("port", 6379, 0, 65535),
     ("socket-mark-id", 0, 0, UINT),
     ("tcp-backlog", 511, 0, INT),
 )
@@ -243,7 +242,7 @@ def _words() -> Iterator[Parameter]:
         yield Parameter(name, TEXT, default, alias="".join(older), fixed=True)
     yield Parameter("replica-announce-ip", TEXT, "", alias="slave-announce-ip")
     yield from (Parameter(name, SPECIAL, default) for name, default in _SPECIAL)
-    yield Parameter("bind", SPECIAL, "* -::*", fixed=True)
+    yield Parameter("bind", SPECIAL, "* -::*")
 
 
 def _marked(row: Parameter) -> Parameter:

@@ -26,14 +26,17 @@ DENIED = (
 )
 
 
-def listen_tcp(host: str, port: int) -> socket.socket:
+def listen_tcp(host: str, port: int, backlog: int = BACKLOG) -> socket.socket:
     """A listening TCP socket (port 0: any free one); OSError if it cannot be bound."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # The same port of every IPv4 address is another socket's.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)
+        listener.listen(backlog)
     except OSError:
         listener.close()
         raise
@@ -99,7 +102,7 @@ class Door:
         if (
             not local
             and node.config.boolean("protected-mode")
-            and not node.config.text("requirepass")
+            and node.acl.default.nopass
         ):
             return DENIED
         return b""

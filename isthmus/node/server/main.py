@@ -10,14 +10,12 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import resource
 import secrets
 import signal
 import socket
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import trio
@@ -29,20 +27,33 @@ from isthmus.node.cluster.identity import Identity, IdentityError, claim, tempor
 from isthmus.node.cluster.link import Announcement, CoordinatorLink
 from isthmus.node.cluster.view import ClusterView
 from isthmus.node.commands import load_all
+from isthmus.node.engine.acl_rules import RuleError
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.clock import Clock
-from isthmus.node.engine.config import Config, parse_arguments
+from isthmus.node.engine.config import Config
+from isthmus.node.engine.config_file import ConfigFileError
+from isthmus.node.engine.config_rewrite import rewritten
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
 from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.server import allocator
 from isthmus.node.server.cron import Alarm, Cron
+from isthmus.node.server.endpoints import Endpoints, addresses_of
 from isthmus.node.server.facts import process_facts, reset_counters
 from isthmus.node.server.files import read_file, replace_file
-from isthmus.node.server.listener import Door, listen_tcp, listen_unix
+from isthmus.node.server.listener import Door, listen_tcp
 from isthmus.node.server.observe import NodeCollector
 from isthmus.node.server.script_driver import ScriptDriver
 from isthmus.node.server.session import NodeTicker
+from isthmus.node.server.startup import (
+    configure,
+    explain,
+    introduce_users,
+    more_clients,
+    open_log,
+    parser,
+    raise_descriptor_limit,
+)
 from isthmus.node.sinks.notify import Notifier
 from isthmus.wire.logs import log
 from isthmus.wire.loop import run_pump, settle_collector
@@ -50,8 +61,6 @@ from isthmus.wire.metrics_http import serve_metrics
 from isthmus.wire.pump import Pump
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-# Descriptors that are no clients: listeners, epoll, logs, files.
-RESERVED_DESCRIPTORS = 32
 
 
 class NodeServer:
@@ -59,6 +68,8 @@ class NodeServer:
 
     def __init__(self, args: argparse.Namespace, config: Config, identity: Identity) -> None:
         self.args = args
+        # Where metrics are served: beside the first address for clients.
+        self.host = addresses_of(config.text("bind"))[0][0]
         self.identity = identity
         self.node = Node(Clock(), Rng(int.from_bytes(secrets.token_bytes(8))), config, identity.id)
         self.node.server = self
@@ -66,8 +77,10 @@ class NodeServer:
         self.script_driver = ScriptDriver(Scripts(self.node, args.script_memory_mb << 20))
         self.pump = Pump(self.node.ctx.reply, NodeTicker(self.node))
         self.cron = Cron(self.node, self.pump)
-        self.listeners: list[socket.socket] = []
-        self.unix_path: Path | None = None
+        self.endpoints = Endpoints(self.node, self.pump)
+        config.on_apply("maxclients", more_clients)
+        # The door for proxies, in a cluster.
+        self.link_listener: socket.socket | None = None
         self.stopping = trio.Event()
         self.alarm = Alarm(self.node)
         self.node.blocking.alarm = self.alarm.set
@@ -106,6 +119,16 @@ class NodeServer:
         """Write a file as a whole or not at all; raises OSError."""
         replace_file(path, data)
 
+    def rewrite_config(self) -> None:
+        """Bring the configuration file up to date; raises OSError."""
+        path = os.fsencode(self.node.config.path)
+        try:
+            old = read_file(path)
+        except FileNotFoundError:
+            old = b""
+        text = rewritten(old, self.node.config, os.getcwd(), self.node.acl.lines())
+        replace_file(path, text)
+
     def process_memory(self) -> int:
         """Resident bytes of this process."""
         with open("/proc/self/statm", "rb") as file:
@@ -113,7 +136,7 @@ class NodeServer:
 
     def process_facts(self) -> dict[str, str]:
         """What INFO tells of this process; see facts.py."""
-        names = [listener.getsockname() for listener in self.listeners]
+        names = [listener.getsockname() for listener in self.endpoints.sockets()]
         return process_facts(self.pump, self.cron, names)
 
     def reset_counters(self) -> None:
@@ -147,24 +170,17 @@ class NodeServer:
     def bind(self) -> tuple[str, str]:
         """Open the listeners; the RESP and the link address (empty without a coordinator)."""
         args = self.args
-        client = listen_tcp(args.host, args.port)
-        self.accept(client, Door(self.node))
-        if args.unixsocket is not None:
-            self.unix_path = args.unixsocket
-            self.accept(listen_unix(args.unixsocket, args.unixsocketperm), Door(self.node))
-        address = f"{args.announce_host or args.host}:{client.getsockname()[1]}"
+        address = self.endpoints.open()
         if not args.coordinator:
             return address, ""
+        host, _, port = address.rpartition(":")
+        told = args.announce_host or host
         # Only a member of a cluster needs the link; a standalone node starts without loading it.
         from isthmus.node.server.link_session import LinkSession
 
-        link = listen_tcp(args.host, args.link_port)
-        self.accept(link, Door(self.node, LinkSession))
-        return address, f"{args.announce_host or args.host}:{link.getsockname()[1]}"
-
-    def accept(self, listener: socket.socket, door: Door) -> None:
-        self.listeners.append(listener)
-        self.pump.listen(listener.fileno(), door.admit)
+        link = self.link_listener = listen_tcp(host, args.link_port)
+        self.pump.listen(link.fileno(), Door(self.node, LinkSession).admit)
+        return f"{told}:{port}", f"{told}:{link.getsockname()[1]}"
 
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or SHUTDOWN."""
@@ -175,7 +191,7 @@ class NodeServer:
             async with trio.open_nursery() as nursery:
                 if self.args.metrics_port >= 0:
                     serve = functools.partial(
-                        serve_metrics, self.args.host, self.args.metrics_port, registry
+                        serve_metrics, self.host, self.args.metrics_port, registry
                     )
                     self.metrics_address = await nursery.start(serve)
                 if self.args.coordinator:
@@ -232,79 +248,14 @@ class NodeServer:
 
     def close(self) -> None:
         """Close every socket and release the identity; replies already written are sent first."""
-        for listener in self.listeners:
-            self.pump.unlisten(listener.fileno())
-            listener.close()
+        if self.link_listener is not None:
+            self.pump.unlisten(self.link_listener.fileno())
+            self.link_listener.close()
+        self.endpoints.close()
         for peer in list(self.pump.peers.values()):
             self.pump.close(peer)
-        if self.unix_path is not None:
-            self.unix_path.unlink(missing_ok=True)
         self.identity.release()
         log("node_stopped", commands=self.node.ctx.commands)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line of `isthmus node`."""
-    it = argparse.ArgumentParser(
-        prog="isthmus node",
-        description="One node: a member of a cluster, or a Redis of its own with --standalone.",
-        epilog="Any parameter of CONFIG GET may follow as --name value, "
-        "as redis-server takes them. "
-        "Example: isthmus node --standalone --port 6379 --requirepass secret --maxclients 1000",
-    )
-    mode = it.add_mutually_exclusive_group(required=True)
-    mode.add_argument(
-        "--standalone", action="store_true", help="no coordinator, all slots, 16 databases"
-    )
-    mode.add_argument("--coordinator", metavar="HOST:PORT", default="", help="join this cluster")
-    it.add_argument(
-        "--host", "--bind", default="127.0.0.1", help="address to listen on (%(default)s)"
-    )
-    it.add_argument("--port", type=int, default=6379, help="RESP port; 0: any (%(default)s)")
-    it.add_argument("--link-port", type=int, default=0, help="port for proxies; 0: any free one")
-    it.add_argument(
-        "--metrics-port", type=int, default=-1, help="0: any free one; -1: none (%(default)s)"
-    )
-    it.add_argument("--announce-host", default="", help="address told to clients, if not --host")
-    it.add_argument("--unixsocket", type=Path, default=None, help="also listen on this unix socket")
-    it.add_argument("--unixsocketperm", type=functools.partial(int, base=8), default=0o700)
-    it.add_argument(
-        "--script-memory-mb", type=int, default=1024, metavar="MB",
-        help="what all Lua scripts may take together (%(default)s)",
-    )  # fmt: skip
-    it.add_argument("--zone", default="a", help="availability zone (%(default)s)")
-    it.add_argument("--region", default="local", help="region (%(default)s)")
-    it.add_argument("--data-dir", type=Path, default=None, help="where the node keeps its identity")
-    return it
-
-
-def configure(args: argparse.Namespace, rest: list[str]) -> Config:
-    """Config from the arguments; ValueError with a sentence for what makes no sense."""
-    values = parse_arguments(rest)
-    if args.coordinator:
-        values["databases"] = "1"
-        values["cluster-enabled"] = "yes"
-    values["port"] = str(args.port)
-    values["bind"] = args.host
-    return Config(values)
-
-
-def raise_descriptor_limit(clients_max: int) -> None:
-    """Let the process have a descriptor for each client, as far as the system permits."""
-    wanted = clients_max + RESERVED_DESCRIPTORS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < wanted:
-        log(
-            "descriptors_short",
-            level="WARN",
-            limit=allowed,
-            wanted=wanted,
-            why="fewer clients than maxclients can connect; raise the limit of open files",
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -312,18 +263,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, rest = parser().parse_known_args(argv)
     load_all()
     try:
-        config = configure(args, rest)
+        source = configure(args, rest)
+        config = source.config
         identity = temporary() if args.data_dir is None else claim(args.data_dir)
+        open_log(config)
         raise_descriptor_limit(config.integer("maxclients"))
         server = NodeServer(args, config, identity)
-    except (ValueError, IdentityError) as error:
-        print(f"isthmus node: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+        introduce_users(server.node, source.users)
+    except (ConfigFileError, RuleError, OSError, IdentityError) as error:
+        print(explain(error), file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(explain(error), file=sys.stderr)
+        return 2
     try:
         trio.run(server.run)
     except* OSError as group:
         for problem in leaves(group):
-            log("node_failed", level="ERROR", why=str(problem), port=args.port)
+            log("node_failed", level="ERROR", why=str(problem), port=config.text("port"))
         return_code = 1
     else:
         return_code = 0
