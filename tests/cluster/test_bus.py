@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from trio.testing import MockClock, MemoryReceiveStream, MemorySendStream
+from trio.testing import MemoryReceiveStream, MemorySendStream, MockClock
 
 from isthmus.node.cluster import bus as module
 from isthmus.node.cluster.bus import Bus

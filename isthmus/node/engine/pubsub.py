@@ -25,6 +25,7 @@ from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.patterns import glob_match
 from isthmus.node.engine.spec import CommandSpec
 from isthmus.wire.reply import ReplyWriter
+from isthmus.wire.scalars import i64
 from isthmus.wire.slots import key_slot
 
 Listeners = dict[ClientState, None]
@@ -175,7 +176,7 @@ class PubSub:
 
     # -- what they are sent -------------------------------------------------------------------
 
-    def publish(self, channel: bytes, text: bytes) -> int:
+    def publish(self, channel: bytes, text: bytes) -> i64:
         """Send a message to every subscriber of this node; how often it was sent."""
         count = 0
         listeners = self.channels.get(channel)
@@ -187,15 +188,16 @@ class PubSub:
                     count += self._send(followers, [b"pmessage", pattern, channel, text])
         return count
 
-    def publish_shard(self, channel: bytes, text: bytes) -> int:
+    def publish_shard(self, channel: bytes, text: bytes) -> i64:
         """Send a message to the subscribers of a shard channel; how many they are."""
         listeners = self.shards.get(channel)
         return 0 if listeners is None else self._send(listeners, [b"smessage", channel, text])
 
-    def _send(self, listeners: Listeners, words: list[bytes]) -> int:
+    def _send(self, listeners: Listeners, words: list[bytes]) -> i64:
         """Push a message to all listeners: it is encoded once for each protocol in use."""
         push = self.node.push
-        two = three = b""
+        two = b""
+        three = b""
         count = len(listeners)
         # A push may cut off a client that does not read, and so change the listeners.
         for client in list(listeners):
@@ -207,7 +209,7 @@ class PubSub:
                 push(client, three)
         return count
 
-    def encode(self, words: list[bytes], protocol: int) -> bytes:
+    def encode(self, words: list[bytes], protocol: i64) -> bytes:
         """The bytes of a message."""
         writer: ReplyWriter = self.node.encoder
         writer.protocol = protocol
