@@ -23,6 +23,7 @@ from isthmus.node.engine.spec import BLOCKING, WRITE
 from isthmus.node.values.stream_groups import claim, create_consumer, set_group
 from isthmus.node.values.stream_ids import MAX_ID, ZERO_ID, format_id, next_id, wrap64
 from isthmus.node.values.streams import Consumer, Group, StreamValue
+from isthmus.wire.scalars import i64
 
 NO_GROUP_OPTION = b"ERR Missing GROUP option for XREADGROUP"
 MEANINGLESS = (
@@ -116,7 +117,7 @@ def deliver(
 
 def write_history(
     ctx: Context, key: bytes, value: StreamValue, name: bytes, group: Group, consumer: Consumer,
-    last: bytes, count: int,
+    last: bytes, count: i64,
 ) -> None:  # fmt: skip
     """Write what the consumer has pending behind `last`; entries that are gone have no fields."""
     ids = consumer.pending.page(next_id(last) or ZERO_ID, MAX_ID, count)

@@ -175,7 +175,7 @@ def read_options(ctx: Context, argv: list[bytes], adding: bool) -> AddOptions:
     return options
 
 
-def read_threshold(options: AddOptions, argv: list[bytes], at: int, by_length: bool) -> int:
+def read_threshold(options: AddOptions, argv: list[bytes], at: i64, by_length: bool) -> i64:
     """MAXLEN or MINID at `at`, whose threshold may have = or ~ in front; returns where it is."""
     if options.strategy != NOTHING:
         raise RedisError(TWO_STRATEGIES)
@@ -205,7 +205,7 @@ def read_new_id(options: AddOptions, text: bytes) -> None:
         options.id = strict_id(text)
 
 
-def trim(ctx: Context, key: bytes, value: StreamValue, options: AddOptions) -> int:
+def trim(ctx: Context, key: bytes, value: StreamValue, options: AddOptions) -> i64:
     """Trim as the options say; returns how many entries went."""
     if options.strategy == BY_LENGTH:
         return trim_length(ctx.db, key, value, options.most, options.exact, options.limit)
@@ -510,7 +510,7 @@ def write_head(ctx: Context, key: bytes) -> None:
     ctx.reply.bulk(key)
 
 
-def close_streams(ctx: Context, mark: int, count: int) -> None:
+def close_streams(ctx: Context, mark: i64, count: i64) -> None:
     """Put the head before the streams that were written since mark."""
     data = ctx.reply.take_from(mark)
     if ctx.reply.protocol < 3:

@@ -211,7 +211,7 @@ cdef class StreamLog:
             cap = BLOCK_MIN
         if cap > most:
             cap = wanted if wanted > most else most
-        if not resize(block, (cap + 15 & ~<Py_ssize_t>15) - 8, &self.nbytes) and (
+        if not resize(block, (cap + 23 & ~<Py_ssize_t>15) - 8, &self.nbytes) and (
             not resize(block, wanted, &self.nbytes)
         ):
             raise MemoryError

@@ -87,7 +87,8 @@ class Group:
         """Let consumer have id, whoever had it before."""
         before = self.pending.get(id)
         if before is not None and before[2] != consumer.number:
-            self.owners[before[2]].pending.remove(id)
+            owner = self.owners[before[2]]
+            owner.pending.remove(id)
         self.pending.put(id, time_ms, count, consumer.number)
         consumer.pending.put(id, 0, 0, 0)
 
@@ -97,7 +98,8 @@ class Group:
         if found is None:
             return False
         self.pending.remove(id)
-        self.owners[found[2]].pending.remove(id)
+        owner = self.owners[found[2]]
+        owner.pending.remove(id)
         return True
 
     def plain(self) -> dict[str, object]:
