@@ -2,23 +2,20 @@
 bit: operations on the low 32 bits of numbers, results signed, as the BitOp library bundled with
 Redis. The host does the operation itself: Lua 5.1 has none.
 --]]
-local host_bit, number_argument = ...
+local host_bit, host_low_bits, number_argument = ...
 
-local floor, format, huge, select, sub, upper = math.floor, string.format, math.huge, select, string.sub,
-    string.upper
+local floor, format, select, sub, upper = math.floor, string.format, select, string.sub, string.upper
 
 -- Adding and taking away 1.5 * 2^52 rounds to the nearest integer, ties to even.
-local ROUND = 6755399441055744
+local ROUND, EXACT = 6755399441055744, 2251799813685247
 
 local function low_bits(value, index, name, present)
     local number = number_argument(value, index, name, present)
-    if number ~= number or number == huge or number == -huge then
-        return 0
+    if number > EXACT or number < -EXACT or number ~= number then
+        -- Beyond the trick's range the library shows bits of the double itself.
+        return host_low_bits(number)
     end
-    if number < ROUND and number > -ROUND then
-        number = number + ROUND - ROUND
-    end
-    return number % 4294967296
+    return (number + ROUND - ROUND) % 4294967296
 end
 
 local function signed(value)

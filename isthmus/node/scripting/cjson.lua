@@ -43,8 +43,7 @@ local function number_text(settings, value)
         elseif settings.encode_invalid == "null" then
             return "null"
         end
-        return value ~= value and (format("%f", value):sub(1, 1) == "-" and "-nan" or "nan")
-            or value > 0 and "inf" or "-inf"
+        return value ~= value and "nan" or value > 0 and "inf" or "-inf"
     end
     return format("%." .. settings.precision .. "g", value)
 end
@@ -72,7 +71,7 @@ end
 
 local function encode_table(settings, out, t, depth)
     if depth > settings.encode_depth then
-        error("Cannot serialise, excessive depth (" .. depth .. ")", 0)
+        error("Cannot serialise, excessive nesting (" .. depth .. ")", 0)
     end
     local length = array_length(settings, t)
     if length and length > 0 then
@@ -251,7 +250,7 @@ local MARKS = { [123] = "T_OBJ_BEGIN", [125] = "T_OBJ_END", [91] = "T_ARR_BEGIN"
 local function next_token(settings, text, at)
     at = find(text, "[^ \t\r\n]", at) or #text + 1
     local code = byte(text, at)
-    if not code or (code == 0 and at > #text) then
+    if not code or code == 0 then
         return "T_END", nil, at, at
     end
     local mark = MARKS[code]
@@ -289,12 +288,12 @@ local decode_value
 
 local function descend(settings, depth, at)
     if depth > settings.decode_depth then
-        error("Found too many nested data structures (" .. depth .. ")", 0)
+        error("Found too many nested data structures (" .. depth .. ") at character " .. at - 1, 0)
     end
 end
 
 local function decode_object(settings, text, at, depth)
-    descend(settings, depth)
+    descend(settings, depth, at)
     local result = {}
     local token, value, where, after = next_token(settings, text, at)
     if token == "T_OBJ_END" then
@@ -321,7 +320,7 @@ local function decode_object(settings, text, at, depth)
 end
 
 local function decode_array(settings, text, at, depth)
-    descend(settings, depth)
+    descend(settings, depth, at)
     local result, count = {}, 0
     local token, value, where, after = next_token(settings, text, at)
     if token == "T_ARR_END" then
@@ -387,6 +386,8 @@ end
 local function invalid_option(name, value, index, choices)
     if type(value) == "boolean" then
         return value
+    elseif type(value) == "number" then
+        value = tostring(value)
     end
     if value == "on" or value == "off" then
         return value == "on"

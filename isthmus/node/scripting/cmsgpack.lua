@@ -9,7 +9,7 @@ local pack_float, unpack_float = ...
 
 local error, floor, next, select, tonumber, tostring, type, unpack =
     error, math.floor, next, select, tonumber, tostring, type, unpack
-local byte, char, sub = string.byte, string.char, string.sub
+local byte, char, find, sub = string.byte, string.char, string.find, string.sub
 local concat, huge = table.concat, math.huge
 
 local NESTING_MAX = 16
@@ -202,7 +202,7 @@ end
 local SCALARS = { [0xc0] = { nil }, [0xc2] = { false }, [0xc3] = { true } }
 local UNSIGNED = { [0xcc] = 1, [0xcd] = 2, [0xce] = 4, [0xcf] = 8 }
 local SIGNED = { [0xd0] = 1, [0xd1] = 2, [0xd2] = 4, [0xd3] = 8 }
-local TEXT = { [0xd9] = 1, [0xda] = 2, [0xdb] = 4, [0xc4] = 1, [0xc5] = 2, [0xc6] = 4 }
+local TEXT = { [0xd9] = 1, [0xda] = 2, [0xdb] = 4 }
 local ARRAY = { [0xdc] = 2, [0xdd] = 4 }
 local MAP = { [0xde] = 2, [0xdf] = 4 }
 
@@ -229,6 +229,10 @@ function read(data, at, level)
     elseif SCALARS[code] then
         return SCALARS[code][1], at
     elseif UNSIGNED[code] then
+        if code == 0xcf then
+            -- 64 bits come out signed, as they do there.
+            return signed(data, at, 8), at + 8
+        end
         return unsigned(data, at, UNSIGNED[code]), at + UNSIGNED[code]
     elseif SIGNED[code] then
         return signed(data, at, SIGNED[code]), at + SIGNED[code]
@@ -292,7 +296,7 @@ local function unpack_all(data, limit, offset)
     local values, count, at = {}, 0, offset + 1
     while at <= #data and count < limit do
         if count >= RESULTS_MAX then
-            error("stack overflow (too many results)", 0)
+            error("stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)", 0)
         end
         count = count + 1
         values[count], at = read(data, at, 0)
@@ -303,7 +307,8 @@ end
 local function unpack_some(data, limit, offset, with_offset)
     local ok, values, count, stop = pcall(unpack_all, data, limit, offset)
     if not ok then
-        error(values, type(values) == "string" and 3 or 0)
+        local placed = type(values) == "string" and not find(values, "table index", 1, true)
+        error(values, placed and 3 or 0)
     end
     if with_offset then
         return stop, unpack(values, 1, count)

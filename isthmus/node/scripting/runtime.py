@@ -85,6 +85,12 @@ def bit_operation(code: int, a: int, b: int) -> int:
     return (a >> b | a << (32 - b)) & 0xFFFFFFFF
 
 
+def low_bits(value: float) -> int:
+    """The low 32 bits of the double that value and the bit library's rounding constant make."""
+    bits: int = struct.unpack("<Q", struct.pack("<d", float(value) + 6755399441055744.0))[0]
+    return bits & 0xFFFFFFFF
+
+
 class Compiled:
     """A script ready to run; `tail_line` stands in where a line number was lost."""
 
@@ -132,7 +138,7 @@ class Runtime:
             b"hook_every": HOOK_EVERY, b"string_bytes_max": memory_bytes_max // 2,
             b"reply_depth_max": REPLY_DEPTH_MAX, b"redis_version": REDIS_VERSION,
             b"redis_version_num": REDIS_VERSION_NUM, b"double": double_text,
-            b"pack_float": pack_float, b"unpack_float": unpack_float, b"bit": bit_operation,
+            b"pack_float": pack_float, b"unpack_float": unpack_float, b"bit": bit_operation, b"low_bits": low_bits,
             b"sha1": lambda text: hashlib.sha1(text).hexdigest().encode(),
             b"find": lambda text, piece, start: text.find(piece, start),
             **{name.encode(): function for name, function in asked.items()},

@@ -808,10 +808,10 @@ end
 libraries.patterns(safe_string, string, host.find)
 local cjson_table, reset_cjson = libraries.cjson(null, number_argument)
 local shared = {
-    bit = protect(libraries.bit(host.bit, number_argument)),
+    bit = protect(libraries.bit(host.bit, host.low_bits, number_argument)),
     cjson = protect(cjson_table),
     cmsgpack = protect(libraries.cmsgpack(host.pack_float, host.unpack_float)),
-    struct = protect(libraries.struct(host.pack_float, host.unpack_float, number_argument)),
+    struct = protect(libraries.struct(host.pack_float, host.unpack_float, host.bit, number_argument)),
     string = protect(safe_string), table = protect(safe_table), math = protect(safe_math),
     coroutine = protect(safe_coroutine), os = protect({ clock = clock }),
 }

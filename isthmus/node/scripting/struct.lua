@@ -8,7 +8,7 @@ struct: C structures as strings, with the formats of the struct library bundled 
 Sizes are those of a 64-bit machine. When unpacking, c0 takes its length from the value before it;
 when packing, it takes the whole string.
 --]]
-local pack_float, unpack_float, number_argument = ...
+local pack_float, unpack_float, host_bit, number_argument = ...
 
 local error, floor, select, tonumber, tostring, type, unpack =
     error, math.floor, select, tonumber, tostring, type, unpack
@@ -63,8 +63,8 @@ local function next_option(format, offset, level)
     local padding = 0
     if size > 0 and option ~= "c" then
         local align = size < format.align and size or format.align
-        -- as `size - (offset & (size - 1)) & (size - 1)` for powers of two
-        padding = (align - offset % align) % align
+        -- For sizes that are no powers of two this is odd, as it is there.
+        padding = host_bit(1, align - host_bit(1, offset, align - 1), align - 1)
     end
     return option, size, padding
 end
@@ -168,13 +168,13 @@ function lib.pack(...)
         local option, size, padding = next_option(format, total, 1)
         local piece = ""
         if INTEGERS[option] then
-            local value = number_argument((select(index, ...)), index, "pack", index <= select("#", ...))
+            local value = number_argument((select(index, ...)), index, "pack", true)
             piece = integer_bytes(value, size, format.order)
             index = index + 1
         elseif option == "x" then
             piece = "\0"
         elseif option == "f" or option == "d" then
-            local value = number_argument((select(index, ...)), index, "pack", index <= select("#", ...))
+            local value = number_argument((select(index, ...)), index, "pack", true)
             piece = pack_float(value, size, format.order)
             index = index + 1
         elseif option == "c" or option == "s" then
@@ -230,8 +230,10 @@ function lib.unpack(...)
         error("bad argument #2 to 'unpack' (string expected, got " .. got .. ")", 2)
     end
     local at = start == nil and 1 or floor(number_argument(start, 3, "unpack", true))
-    if at < 1 then
+    if at == 0 then
         error("bad argument #3 to 'unpack' (offset must be 1 or greater)", 2)
+    elseif at < 0 then
+        error("bad argument #2 to 'unpack' (data string too short)", 2)
     end
     local values, count = {}, 0
     while format.at <= #format.text do
@@ -271,17 +273,14 @@ function lib.size(...)
         local option, size, padding = next_option(format, total, 1)
         total = total + padding
         if option == "s" then
-            error("bad argument #1 to 'size' (variable-size format in 'size')", 2)
+            error("bad argument #1 to 'size' (option 's' has no fixed size)", 2)
         elseif option == "c" and size == 0 then
-            error("bad argument #1 to 'size' (variable-length format in 'size')", 2)
+            error("bad argument #1 to 'size' (option 'c0' has no fixed size)", 2)
         end
-        if not INTEGERS[option] and not SIZES[option] and option ~= "c" then
+        if option == "<" or option == ">" or option == "!" then
             control(format, option, "size", 1)
         end
         total = total + size
-        if total > INT_MAX then
-            error("size overflow", 2)
-        end
     end
     return total
 end
