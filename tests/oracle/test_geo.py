@@ -1,13 +1,12 @@
 """Geo commands against a real server: digits, orders, neighbours, options, stored results.
 
-Places are all different, and lists cut by COUNT are compared by their distances, because the order
-of equally distant places is nobody's promise.
+Redis 7.4 spells coordinates as 7.0 does, which is asked here; 8.0 leaves digits out. Places are all
+different, because the order of equally distant ones is nobody's promise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,13 +74,13 @@ COMMANDS = st.one_of(
     line("GEORADIUSBYMEMBER", key, member, length, unit, "STOREDIST", target),
     line("ZADD", "z", st.sampled_from(["-1", "1e300", "-1e300", "4503599627370496", "1.5", "inf",
                                        "-9.3e18", "1.8e19", "9e18"]), member),
-    line("OBJECT", "ENCODING", target), line("TYPE", target),
+    line("TYPE", target),
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=[2, 3], ids=["resp2", "resp3"])
-def peer(request: pytest.FixtureRequest, redis8: Server) -> Iterator[Peer]:
-    made = Peer(redis8, request.param)
+def peer(request: pytest.FixtureRequest, redis_server: Server) -> Iterator[Peer]:
+    made = Peer(redis_server, request.param)
     yield made
     made.close()
 
@@ -108,7 +107,7 @@ def compare(peer: Peer, commands: list[list[str]], places: int = 60) -> None:
 
 
 @sequences(200)
-@given(commands=st.lists(COMMANDS, min_size=8, max_size=24))
+@given(commands=st.lists(COMMANDS, min_size=6, max_size=18))
 def test_replies_agree(peer: Peer, commands: list[list[str]]) -> None:
     compare(peer, commands)
 
