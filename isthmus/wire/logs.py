@@ -2,8 +2,8 @@
 
 A line is `2026-11-23T14:20:00.123Z INFO event key=value key="a value with spaces"`, in UTC, on
 standard error or in a file. The event is a fixed lower-case name that people can search for; all
-that varies is a field. A value that holds a space, a quote, an equals sign or anything unprintable is
-written as a JSON string, so a line is always one line, whatever a client or a peer sent.
+that varies is a field. A value that holds a space, a quote, an equals sign or anything unprintable
+is written as a JSON string, so a line is always one line, whatever a client or a peer sent.
 
 Logging must never hurt the process that logs: values are cut at `VALUE_CHARS_MAX`, and a standard
 error that is gone (its reader died) loses the line, nothing else. This module may not be called

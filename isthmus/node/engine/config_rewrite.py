@@ -57,8 +57,8 @@ def lines_of(row: Parameter, text: str) -> Iterator[tuple[bytes, bool]]:
         for at in range(0, len(words), 4):
             limits = [memory(words[at + 1]), memory(words[at + 2]), words[at + 3]]
             kind = "replica" if words[at] == "slave" else words[at]
-            line = _plain(row, " ".join([kind, *limits]))
-            yield line, words[at : at + 4] != normal[at : at + 4]
+            if words[at : at + 4] != normal[at : at + 4]:
+                yield _plain(row, " ".join([kind, *limits])), True
     elif row.kind in (table.MEMORY, table.PERCENT_MEMORY):
         yield _plain(row, memory(text)), changed
     elif row.kind == table.TEXT or row.name in QUOTED:

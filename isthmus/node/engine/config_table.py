@@ -3,7 +3,8 @@
 One row for each parameter of Redis 7.4, so that tools that read or write any of them find it. A
 row with `effect=True` changes how this node behaves; the others are accepted, checked and shown,
 because clients and scripts set them, but nothing here depends on them (the documents list them by
-this mark). `fixed` ones can be given at the start only. `protected` ones need `enable-protected-configs`.
+this mark). `fixed` ones can be given at the start only. `protected` ones need
+`enable-protected-configs`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Endpoints (io): the sockets on which clients connect, as `bind`, `port` and `unixsocket` say.
 
-`bind` lists addresses: `*` is every IPv4 address, `::*` every IPv6 one; an address behind a dash may
-be missing on this machine. With CONFIG SET of bind or port the sockets that are still wanted
+`bind` lists addresses: `*` is every IPv4 address, `::*` every IPv6 one; an address behind a dash
+may be missing on this machine. With CONFIG SET of bind or port the sockets that are still wanted
 stay open, new ones are opened first, and if one cannot be, nothing changes. Connections that exist
 stay in any case. Port 0 means any free port, or no TCP at all where there is a unix socket.
 """
