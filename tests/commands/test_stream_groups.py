@@ -23,9 +23,9 @@ KEY_REQUIRED = (
     "the MKSTREAM option to create an empty stream automatically."
 )
 MEANINGLESS = (
-    "ERR The {} ID is meaningless in the context of XREADGROUP: you want to read the history of this "
-    "consumer by specifying a proper ID, or use the > ID to get new messages. The {} ID would just "
-    "return an empty result set."
+    "ERR The {} ID is meaningless in the context of XREADGROUP: you want to read the history of "
+    "this consumer by specifying a proper ID, or use the > ID to get new messages. The {} ID would "
+    "just return an empty result set."
 )
 UNKNOWN = "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP."
 
