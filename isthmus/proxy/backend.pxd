@@ -8,6 +8,7 @@ cdef class Backend:
     cdef public bytes address
     cdef public str link_address
     cdef public Link link
+    cdef public list idle
     cdef public long long lost_ms
     cdef public long long links_made
     cdef public long long links_lost

@@ -45,6 +45,8 @@ class Backend:
         self.lost_ms = 0
         self.links_made = 0
         self.links_lost = 0
+        # Private links without state, to be used again (private.py).
+        self.idle: list[Any] = []
         # Called when the link is gone, so that its keeper makes another.
         self.wake: Any = None
 

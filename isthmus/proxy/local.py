@@ -28,7 +28,11 @@ def ping(session: Session, argv: Argv) -> None:
     """PING [message]."""
     if len(argv) > 2:
         raise wrong_arity(b"ping")
-    if len(argv) == 2:
+    if session.protocol == 2 and any(session.subscriptions.values()):
+        session.out.array(2)
+        session.out.bulk(b"pong")
+        session.out.bulk(argv[1] if len(argv) == 2 else b"")
+    elif len(argv) == 2:
         session.out.bulk(argv[1])
     else:
         session.out.simple(b"PONG")

@@ -14,6 +14,7 @@ cdef class Gather:
     cpdef add(self, Pending part, bytes data)
     cpdef take(self, Pending part, bytes data)
     cpdef bytes result(self)
+    cpdef bytes outcome(self)
 
 
 cdef class Split(Gather):

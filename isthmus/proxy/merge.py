@@ -59,7 +59,11 @@ class Gather:
         part.gather = None
         self.left -= 1
         if self.left == 0:
-            self.whole.finish(self.error or self.result())
+            self.whole.finish(self.outcome())
+
+    def outcome(self) -> bytes:
+        """The reply, once every part has one."""
+        return self.error or self.result()
 
     def take(self, part: Pending, data: bytes) -> None:
         """Note the reply of a part that succeeded."""
@@ -303,6 +307,66 @@ def scan(session: Any, whole: Pending) -> None:
     ScanStep(session.router, whole).start(cursor)
 
 
+def everywhere(session: Any, whole: Pending) -> None:
+    """What every shard must have done (SCRIPT LOAD, FUNCTION LOAD ...): their common reply."""
+    AllShards(session.router, whole, first).start(whole.argv)
+
+
+def first(replies: list[list[bytes]]) -> bytes:
+    """The reply of any shard: all say the same."""
+    return replies[0][0]
+
+
+def all_true(replies: list[list[bytes]]) -> bytes:
+    """Arrays of 0 and 1: 1 where every shard has it."""
+    columns = zip(*(elements(row[0]) for row in replies), strict=True)
+    found = [b":1\r\n" if all(v == b":1\r\n" for v in column) else b":0\r\n" for column in columns]
+    return b"*%d\r\n" % len(found) + b"".join(found)
+
+
+def union(replies: list[list[bytes]]) -> bytes:
+    """One array of the different elements of all."""
+    found = dict.fromkeys(element for row in replies for element in elements(row[0]))
+    return b"*%d\r\n" % len(found) + b"".join(found)
+
+
+def counts(replies: list[list[bytes]]) -> bytes:
+    """Arrays of name, number ...: the numbers of all added up."""
+    rows = [elements(row[0]) for row in replies]
+    out = []
+    for at in range(0, len(rows[0]), 2):
+        out += [rows[0][at], b":%d\r\n" % sum(integer(row[at + 1]) for row in rows)]
+    return b"*%d\r\n" % len(out) + b"".join(out)
+
+
+def merged(combine: Callable[[list[list[bytes]]], bytes]) -> Callable[[Any, Pending], None]:
+    """A handler that asks every shard and combines what they say."""
+
+    def ask(session: Any, whole: Pending) -> None:
+        AllShards(session.router, whole, combine).start(whole.argv)
+
+    return ask
+
+
+class AnyOf(AllShards):
+    """It is enough if one shard succeeds (SCRIPT KILL: one of them runs the script)."""
+
+    def add(self, part: Pending, data: bytes) -> None:
+        """A part has its reply; a success counts also behind another's error."""
+        if data[0] != DASH:
+            self.take(part, data)
+        super().add(part, data)
+
+    def outcome(self) -> bytes:
+        """A success if there is one."""
+        return next((row[0] for row in self.replies if row[0]), self.error)
+
+
+def kill_script(session: Any, whole: Pending) -> None:
+    """SCRIPT KILL and FUNCTION KILL."""
+    AnyOf(session.router, whole, first).start(whole.argv)
+
+
 HANDLERS: dict[bytes, Callable[[Any, Pending], None]] = {
     b"dbsize": dbsize,
     b"flushall": flush,
@@ -310,4 +374,18 @@ HANDLERS: dict[bytes, Callable[[Any, Pending], None]] = {
     b"keys": keys,
     b"randomkey": randomkey,
     b"scan": scan,
+    b"pubsub|channels": merged(union),
+    b"pubsub|shardchannels": merged(union),
+    b"pubsub|numsub": merged(counts),
+    b"pubsub|shardnumsub": merged(counts),
+    b"pubsub|numpat": merged(total),
+    b"script|load": everywhere,
+    b"script|flush": everywhere,
+    b"script|exists": merged(all_true),
+    b"script|kill": kill_script,
+    b"function|load": everywhere,
+    b"function|delete": everywhere,
+    b"function|flush": everywhere,
+    b"function|restore": everywhere,
+    b"function|kill": kill_script,
 }

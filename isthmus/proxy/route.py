@@ -8,6 +8,7 @@ is decided here is only the kind:
     SCATTER   concerns every shard, or more than one in turn (DBSIZE, KEYS, SCAN ...)
     ANY       any node answers the same (COMMAND, CONFIG GET)
     LOCAL     the proxy itself answers (PING, HELLO, CLIENT, INFO ...)
+    TIED      belongs to one client: over a line of its own (tied.py)
     REFUSE    has no meaning through the proxy yet: answered with a clear error
     CONTAINER a name before sub-commands
 
@@ -31,13 +32,17 @@ from isthmus.node.spec import (
 from isthmus.wire.scalars import i64
 from isthmus.wire.slots import key_slot
 
-FORWARD, SPLIT, SCATTER, ANY, LOCAL, REFUSE, CONTAINER = range(7)
+FORWARD, SPLIT, SCATTER, ANY, LOCAL, REFUSE, CONTAINER, TIED = range(8)
 
 NO_KEYS = -1
 CROSS_SLOT = -2
 
 SIX = frozenset({b"del", b"mset", b"mget", b"exists", b"unlink", b"touch"})
-ANY_NODE = frozenset({b"command", b"config|get"})
+ANY_NODE = frozenset(
+    b"command config|get publish function|list function|dump function|stats".split()
+)
+# The shard of the channel or of the keys knows; scripts run there as a whole.
+BY_SLOT = frozenset(b"spublish eval evalsha eval_ro evalsha_ro fcall fcall_ro".split())
 TIED_GROUPS = frozenset({"transactions", "scripting", "pubsub"})
 
 
@@ -95,13 +100,17 @@ def kind_of(spec: CommandSpec) -> i64:
         return SPLIT
     if name in ANY_NODE or name.startswith(b"command|") or name.endswith(b"|help"):
         return ANY
+    if name in BY_SLOT:
+        return FORWARD
     tied = spec.flags & (BLOCKING | PUBSUB) or spec.group in TIED_GROUPS
     if spec.key_specs and not tied:
         return FORWARD
     return REFUSE
 
 
-def build(local: Mapping[bytes, Any], scatter: Mapping[bytes, Any]) -> dict[bytes, Route]:
+def build(
+    local: Mapping[bytes, Any], scatter: Mapping[bytes, Any], tied: Mapping[bytes, Any]
+) -> dict[bytes, Route]:
     """The table by name in lower and in upper case; handlers by the command's full name.
 
     A handler under the name of a container takes all its sub-commands.
@@ -111,16 +120,23 @@ def build(local: Mapping[bytes, Any], scatter: Mapping[bytes, Any]) -> dict[byte
         top, _, sub = spec.name.partition(b"|")
         if sub and routes[top].kind != CONTAINER:
             continue
-        route = _route(spec, local, scatter)
+        route = _route(spec, local, scatter, tied)
         names = routes[top].subcommands if sub else routes
         names[sub or top] = names[(sub or top).upper()] = route
         if spec.alone is not None and route.kind == CONTAINER:
-            route.alone = _route(spec.alone, local, scatter)
+            route.alone = _route(spec.alone, local, scatter, tied)
     return routes
 
 
-def _route(spec: CommandSpec, local: Mapping[bytes, Any], scatter: Mapping[bytes, Any]) -> Route:
+def _route(
+    spec: CommandSpec,
+    local: Mapping[bytes, Any],
+    scatter: Mapping[bytes, Any],
+    tied: Mapping[bytes, Any],
+) -> Route:
     name = spec.name
+    if name in tied:
+        return Route(spec, TIED, tied[name])
     if name in local:
         return Route(spec, LOCAL, local[name])
     if name in scatter:

@@ -21,6 +21,7 @@ import trio
 
 from isthmus.node.spec import errors
 from isthmus.proxy.backend import Backend, Link
+from isthmus.proxy.private import Line, PrivateLink
 from isthmus.proxy.session import Session
 from isthmus.proxy.state import Proxy
 from isthmus.proxy.topology import BadTopology, read
@@ -53,6 +54,7 @@ class ProxyServer:
         self.parked = trio.Event()
         proxy.router.refresh = self.tick
         proxy.router.on_park = self.on_park
+        proxy.open_line = self.open_line
         self.tick()
 
     # -- clients ------------------------------------------------------------------------------
@@ -137,6 +139,25 @@ class ProxyServer:
             scope.cancel()
         if backend.link is not None:
             self.pump.close(backend.link)
+        idle, backend.idle = backend.idle, []
+        for line in idle:
+            line.close()
+
+    def open_line(self, line: Line) -> None:
+        """Connect a private link."""
+        self.nursery.start_soon(self.connect_line, line)
+
+    async def connect_line(self, line: Line) -> None:
+        """Connect, shake hands and tell the line; a client waits for it."""
+        connection = await dial(line.backend.link_address)
+        link = None
+        if isinstance(connection, socket.socket):
+            link = PrivateLink(line.backend, line)
+            await self.shake_hands(link, connection)
+        elif connection:
+            log("line_failed", level="WARN", node=line.backend.id, why=connection)
+        line.opened(link if link is not None and link.up else None)
+        self.pump.poll(0)
 
     async def keep(self, backend: Backend) -> None:
         """Keep one link to a node for as long as it is in the topology."""
@@ -169,24 +190,19 @@ class ProxyServer:
 
     async def connect(self, backend: Backend) -> str:
         """Connect and shake hands; why it failed, or nothing if the link is up."""
-        host, _, port = backend.link_address.rpartition(":")
-        try:
-            with trio.fail_after(CONNECT_SECONDS_MAX):
-                stream = await trio.open_tcp_stream(host.strip("[]"), int(port))
-        except (OSError, trio.TooSlowError) as error:
+        connection = await dial(backend.link_address)
+        if isinstance(connection, str):
             self.tick()
             if not backend.lost_ms:
                 backend.lost_ms = self.proxy.router.now_ms
-            return str(error) or "no answer"
-        descriptor = socket.dup(stream.socket.fileno())
-        await trio.aclose_forcefully(stream)
-        connection = socket.socket(fileno=descriptor)
-        connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        keep_alive(connection, LINK_KEEPALIVE_SECONDS)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LINK_SILENCE_MS_MAX)
+            return connection
+        link = Link(backend, self.proxy.router, self.proxy.password)
+        await self.shake_hands(link, connection)
+        return "" if link.up else link.problem or "no hello"
+
+    async def shake_hands(self, link: Link, connection: socket.socket) -> None:
+        """Hand a connection to the pump for link, and wait for the node's hello."""
         proxy = self.proxy
-        link = Link(backend, proxy.router, proxy.password)
         settled = trio.Event()
         link.settled = settled.set
         self.pump.add(link, connection.detach())
@@ -198,7 +214,24 @@ class ProxyServer:
         finally:
             if not link.up:
                 self.pump.close(link)
-        return "" if link.up else link.problem or "no hello"
+
+
+async def dial(address: str) -> socket.socket | str:
+    """A connection to a node's link address, or why there is none."""
+    host, _, port = address.rpartition(":")
+    try:
+        with trio.fail_after(CONNECT_SECONDS_MAX):
+            stream = await trio.open_tcp_stream(host.strip("[]"), int(port))
+    except (OSError, trio.TooSlowError) as error:
+        return str(error) or "no answer"
+    descriptor = socket.dup(stream.socket.fileno())
+    await trio.aclose_forcefully(stream)
+    connection = socket.socket(fileno=descriptor)
+    connection.setblocking(False)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    keep_alive(connection, LINK_KEEPALIVE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LINK_SILENCE_MS_MAX)
+    return connection
 
 
 def key_of(backend: Backend) -> str:

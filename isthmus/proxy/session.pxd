@@ -20,6 +20,13 @@ cdef class Session(Client):
     cdef public bint no_touch
     cdef public bint reply_off
     cdef public int reply_skip
+    cdef public object transaction
+    cdef public bint watch_lost
+    cdef public dict subscriptions
+    cdef public set errands
+    cdef public object feed
+    cdef public dict shard_feeds
+    cdef public object watch_line
     cdef public bytes name
     cdef public bytes library
     cdef public bytes library_version

@@ -7,6 +7,8 @@
     held          too many requests under way,    replies            nothing (input waits)
                   one of them parked, or a slot
                   went to another node
+    transaction   MULTI                           EXEC DISCARD       queues; see tied.py
+    subscriber    SUBSCRIBE ... in RESP2          the last UN...     (P|S)(UN)SUBSCRIBE PING QUIT
     ending        QUIT, CLIENT KILL, an error     (end)              nothing; closes when all
                                                                      before it is answered
 
@@ -23,6 +25,7 @@ import traceback
 from typing import Any
 
 from isthmus.node.spec import RedisError, errors, printable, unknown_command, wrong_arity
+from isthmus.proxy import tied
 from isthmus.proxy.merge import Split
 from isthmus.proxy.pending import PENDING_PER_CLIENT_MAX, Client, Pending
 from isthmus.proxy.route import (
@@ -34,6 +37,7 @@ from isthmus.proxy.route import (
     NO_KEYS,
     SCATTER,
     SPLIT,
+    TIED,
     Route,
 )
 from isthmus.proxy.router import UNSERVED
@@ -64,6 +68,10 @@ class Session(Client):
         self.library = self.library_version = b""
         self.last_command = b"NULL"
         self.output_bytes_max = proxy.output_bytes_max
+        self.errands: set[Any] = set()
+        self.feed: Any = None
+        self.shard_feeds: dict[str, Any] = {}
+        self.watch_line: Any = None
         self.restart()
 
     def restart(self) -> None:
@@ -72,13 +80,24 @@ class Session(Client):
         self.name = b""
         self.no_evict = self.no_touch = self.reply_off = False
         self.reply_skip = 0
+        self.transaction: tied.Transaction | None = None
+        self.watch_lost = False
+        # By line ("" for channels and patterns): how many.
+        self.subscriptions: dict[bytes, int] = {}
+        self.close_lines()
         self.authenticated = not self.proxy.password
         self.requests.authenticated = self.authenticated
         self.regate()
 
     def regate(self) -> None:
         """Recompute `gates`: False means that nothing special has to be looked at."""
-        self.gates = not self.authenticated or self.reply_off or self.reply_skip > 0
+        self.gates = (
+            not self.authenticated
+            or self.reply_off
+            or self.reply_skip > 0
+            or self.transaction is not None
+            or any(self.subscriptions.values())
+        )
 
     def process(self) -> i64:
         """Route the requests that are complete."""
@@ -160,10 +179,19 @@ class Session(Client):
             self.answer_error(errors.NOAUTH)
             return
         if not route.fits(len(argv)):
+            self.unqueued()
             self.answer_error(wrong_arity(route.name).text)
             return
         self.last_command = route.name
         kind = route.kind
+        if self.transaction is not None and route.name not in tied.NOT_QUEUED:
+            tied.queue(self, route, argv)
+            return
+        if self.protocol == 2 and any(self.subscriptions.values()):
+            problem = tied.refused_to_subscriber(self, route)
+            if problem:
+                self.answer_error(problem)
+                return
         if kind == FORWARD or kind == SPLIT:
             slot = route.slot(argv)
             if slot >= 0:
@@ -179,6 +207,8 @@ class Session(Client):
             route.handler(self, self.whole(route, argv))
         elif kind == ANY:
             self.ask_any(route, argv)
+        elif kind == TIED:
+            route.handler(self, route, argv)
         else:
             self.refuse(route)
 
@@ -187,20 +217,28 @@ class Session(Client):
         name = argv[0].lower()
         route = self.routes.get(name)
         if route is None:
+            self.unqueued()
             self.answer_error(self.or_noauth(unknown_command(argv)))
         elif route.kind == CONTAINER:
             if len(argv) < 2:
                 if route.alone is not None:
                     return route.alone
+                self.unqueued()
                 self.answer_error(self.or_noauth(wrong_arity(route.name).text))
                 return None
             sub = route.subcommands.get(argv[1].lower())
             if sub is None:
                 shown = printable(argv[1][:128])
                 text = b"ERR unknown subcommand '%b'. Try %b HELP." % (shown, name.upper())
+                self.unqueued()
                 self.answer_error(self.or_noauth(text))
             return sub
         return route
+
+    def unqueued(self) -> None:
+        """A request that is none: a transaction with it will not be executed."""
+        if self.transaction is not None:
+            self.transaction.failed = True
 
     def or_noauth(self, text: bytes) -> bytes:
         return text if self.authenticated else errors.NOAUTH
@@ -284,6 +322,39 @@ class Session(Client):
             pending.done = True
             self.enqueue(pending)
 
+    def answer_bytes(self, data: bytes) -> None:
+        """Reply with these bytes in this request's place."""
+        if self.muted():
+            return
+        if self.first is None:
+            self.reply.raw(data)
+            return
+        pending = Pending()
+        pending.client = self
+        pending.data = data
+        pending.done = True
+        self.enqueue(pending)
+
+    # -- lines ------------------------------------------------------------------------------------
+
+    def line_lost(self, line: Any) -> None:
+        """A line with state of this client is gone."""
+        if line is self.watch_line:
+            self.watch_line = None
+            self.watch_lost = True
+        elif self.open:
+            log("subscriber_cut_off", level="WARN", client=self.id, node=line.backend.id)
+            self.close_soon()
+
+    def close_lines(self) -> None:
+        """Give up what nodes keep for this client."""
+        lines = [self.feed, self.watch_line, *self.shard_feeds.values()]
+        self.feed = self.watch_line = None
+        self.shard_feeds = {}
+        for line in lines:
+            if line is not None:
+                line.close()
+
     def muted(self) -> bool:
         """True if the reply of the present request is not wanted; counts a SKIP down."""
         if self.reply_skip > 0 and not self.reply_off:
@@ -299,6 +370,10 @@ class Session(Client):
     def closed(self) -> i64:
         """The connection is gone; what is under way for it will be dropped when it is answered."""
         self.proxy.forget(self)
+        self.close_lines()
+        for errand in list(self.errands):
+            errand.cancel()
+        self.errands.clear()
         pending = self.first
         self.first = self.last = None
         while pending is not None:

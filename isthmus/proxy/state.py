@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from isthmus.node.spec import connection
-from isthmus.proxy import local, merge
+from isthmus.proxy import local, merge, tied
+from isthmus.proxy.private import Line
 from isthmus.proxy.route import build
 from isthmus.proxy.router import Router
 from isthmus.proxy.session import Session
@@ -44,8 +45,10 @@ class Proxy:
         self.wall_us = wall_us
         self.chance = chance
         self.router = Router()
-        self.routes = build(local.HANDLERS, merge.HANDLERS)
+        self.routes = build(local.HANDLERS, merge.HANDLERS, tied.HANDLERS)
         self.sessions: dict[int, Session] = {}
+        # Set by the server: connects a line, and tells it by `opened`.
+        self.open_line: Callable[[Line], None] = lambda line: line.opened(None)
         self.router.clients = self.sessions
         self.output_bytes_max = OUTPUT_BYTES_MAX
         self.next_id = 1

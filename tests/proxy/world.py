@@ -20,6 +20,7 @@ from isthmus.node.engine.rng import Rng
 from isthmus.node.server.link_session import LinkSession
 from isthmus.node.server.session import NodeTicker
 from isthmus.proxy.backend import Link
+from isthmus.proxy.private import Line, PrivateLink
 from isthmus.proxy.session import Session
 from isthmus.proxy.state import Proxy, Settings
 from isthmus.proxy.topology import read
@@ -186,6 +187,8 @@ class RealNode:
         self.node.use_cluster(self.view)
         self.pump = Pump(self.node.ctx.reply, NodeTicker(self.node))
         world.pumps.append(self.pump)
+        self.node.blocking.resume = lambda client: self.pump.resume(client.peer)
+        world.nodes[node_id(shard)] = self
         mine, theirs = socket.socketpair()
         for each in (mine, theirs):
             each.setblocking(False)
@@ -212,8 +215,25 @@ class World:
         self.ends: list[socket.socket] = []
         self.frame = topology(shards)
         self.shards = shards
+        self.nodes: dict[str, RealNode] = {}
+        self.proxy.open_line = self.open_line
         self.proxy.router.now_ms = 1000
         self.proxy.router.apply(read(self.frame))
+
+    def open_line(self, line: Line) -> None:
+        """Connect a private link to a real node."""
+        real = self.nodes.get(line.backend.id)
+        if real is None:
+            line.opened(None)
+            return
+        mine, theirs = socket.socketpair()
+        for each in (mine, theirs):
+            each.setblocking(False)
+        real.pump.add(LinkSession(real.node, real.node.new_client()), mine.detach())
+        link = PrivateLink(line.backend, line)
+        link.settled = lambda: line.opened(link if link.up else None)
+        self.pump.add(link, theirs.detach())
+        link.greet(self.proxy.settings.id, self.proxy.password, self.proxy.router.epoch)
 
     def turn(self) -> None:
         """Poll all pumps until nothing happens any more."""

@@ -164,7 +164,7 @@ class Blocking:
             self.resume(client)
         else:
             self.release(client)
-            ctx.node.deliver(client, reply.take_from(mark))
+            ctx.node.reply_late(client, reply.take_from(mark))
             self.resume(client)
         ctx.settle()
         ctx.session, ctx.spec, ctx.db, reply.protocol = session, spec, db, protocol
@@ -202,7 +202,7 @@ class Blocking:
             blocked.spec.calls += 1
         self.ctx.commands += 1
         if not client.reply_off:
-            self.ctx.node.deliver(client, reply)
+            self.ctx.node.reply_late(client, reply)
         self.resume(client)
 
     def unblock(self, client: ClientState, with_error: bool) -> bool:

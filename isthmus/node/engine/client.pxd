@@ -24,6 +24,7 @@ cdef class ClientState:
     cdef public bint tracking
     cdef public bint subscriber
     cdef public bint shared
+    cdef public bint linked
     cdef public object held
     cdef public bytearray outbox
     cdef public dict watched

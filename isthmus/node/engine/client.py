@@ -52,6 +52,8 @@ class ClientState:
         self.subscriber = False
         # The link of a proxy, whose requests are many clients': nobody may make it wait for a key.
         self.shared = False
+        # Over a data link, shared or private.
+        self.linked = False
         # While others are served behind this client's command: what it is sent goes here.
         self.held: list[bytes] | None = None
         # What it is sent where there is no socket (tests).

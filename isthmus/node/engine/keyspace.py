@@ -398,7 +398,9 @@ class Keyspace:
     def random_key(self, db: Database) -> bytes | None:
         """A key of db drawn at random, or None; expired keys met on the way are deleted."""
         while db.size:
-            key: bytes | None = db.slots[db.random_slot(self.rng)].random_key(self.rng)
+            table = db.slots[db.random_slot(self.rng)]
+            assert table is not None
+            key: bytes | None = table.random_key(self.rng)
             if key is not None and db.exists(key):
                 return key
         return None

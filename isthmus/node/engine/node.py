@@ -134,7 +134,14 @@ class Node:
         if client.peer is None:
             client.outbox += data
         else:
-            client.peer.send(data)
+            client.peer.push(data)
+
+    def reply_late(self, client: ClientState, data: bytes) -> None:
+        """Send a client that waited the reply of its request."""
+        if client.peer is None:
+            client.outbox += data
+        else:
+            client.peer.reply_late(data)
 
     def observe_slow(self, spec: CommandSpec, argv: list[bytes], nanos: int) -> None:
         """A call took longer than ctx.slow_ns."""

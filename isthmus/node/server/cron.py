@@ -159,5 +159,8 @@ class Cron:
         if limit_ms <= 0:
             return
         for client in list(self.node.clients.values()):
+            # Who waits or listens is silent by right; a link's silence is the proxy's affair.
+            if client.blocked is not None or client.linked or self.node.pubsub.count(client):
+                continue
             if now_ms - client.active_ms > limit_ms and client.peer is not None:
                 self.pump.close(client.peer)

@@ -81,7 +81,7 @@ class LinkSession(Peer):
         self.ctx = node.ctx
         self.state = state
         state.peer = self
-        state.shared = True
+        state.shared = state.linked = True
         self.proxy_id = ""
         self.left = 0
         self.sequence = 0

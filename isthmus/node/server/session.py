@@ -211,6 +211,14 @@ class Session(Peer):
             self.requests.authenticated = state.authenticated
         return 1
 
+    def push(self, data: bytes) -> None:
+        """Send what the client did not ask for."""
+        self.send(data)
+
+    def reply_late(self, data: bytes) -> None:
+        """Send the reply of the request that waited."""
+        self.send(data)
+
     def overflowed(self) -> i64:
         """More input than the client may send, or than there is memory for."""
         log("client_query_buffer_exceeded", level="WARN", client=self.state.id,
@@ -234,6 +242,9 @@ class Session(Peer):
     def report(self, fault: BaseException) -> None:
         """A fault of ours: say so in the log and to the client."""
         trace = "".join(traceback.format_exception(fault))
+        if self.node.config.boolean("hide-user-data-from-log"):
+            # What the exception says may quote a client's argument; where it was raised does not.
+            trace = "".join(traceback.format_tb(fault.__traceback__)) + type(fault).__name__
         log(
             "command_fault",
             level="ERROR",
