@@ -53,8 +53,9 @@ format: $(READY) ## rewrite the sources in the one layout
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-docs: $(READY) ## make docs/commands.md from the declarations
+docs: $(READY) ## make docs/commands.md and docs/configuration.md from the declarations
 	ISTHMUS_PURE=1 $(PY) tools/command_docs.py
+	ISTHMUS_PURE=1 $(PY) tools/config_docs.py
 
 bench: build ## compare with redis-server and nutcracker
 	$(PY) -m bench $(ARGS)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Final, TextIO
 
 VALUE_CHARS_MAX: Final = 1024
@@ -27,11 +28,17 @@ class _Target:
 
     file: TextIO | None = None
     least = 0
+    other: Callable[[str, str], None] | None = None
 
 
 def to_file(path: str) -> None:
     """Append to a file from now on; raises OSError."""
     _Target.file = open(path, "a", encoding="utf-8", errors="backslashreplace")
+
+
+def also_to(write: Callable[[str, str], None]) -> None:
+    """Give each line, with its level, to another log too."""
+    _Target.other = write
 
 
 def with_level(level: str) -> None:
@@ -44,8 +51,11 @@ def log(event: str, *, level: str = "INFO", **fields: object) -> None:
     if LEVELS.index(level) < _Target.least:
         return
     target = _Target.file or sys.stderr
+    text = line(time.time(), level, event, fields)
+    if _Target.other is not None:
+        _Target.other(level, text)
     try:
-        target.write(line(time.time(), level, event, fields))
+        target.write(text)
         target.flush()
     except (OSError, ValueError):  # reader gone, or the stream closed at exit
         return

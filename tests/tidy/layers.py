@@ -118,6 +118,7 @@ EDGES = frozenset(
         "isthmus/node/server/observe.py",
         "isthmus/node/server/pump.py",
         "isthmus/node/server/startup.py",
+        "isthmus/node/server/surroundings.py",
         "isthmus/node/server/script_driver.py",
         "isthmus/proxy/main.py",
         "isthmus/proxy/observe.py",

@@ -78,7 +78,8 @@ def config_set(ctx: Context, argv: list[bytes]) -> None:
             )
     values = [text_of(arg) for arg in argv[2:]]
     try:
-        ctx.node.config.set_many(list(zip(values[::2], values[1::2], strict=True)))
+        pairs = list(zip(values[::2], values[1::2], strict=True))
+        ctx.node.config.set_many(pairs, ctx.session.is_local())
     except ConfigError as error:
         text = f"ERR CONFIG SET failed (possibly related to argument '{error.name}') - {error.why}"
         raise RedisError(text.encode("utf-8", "surrogateescape")) from None

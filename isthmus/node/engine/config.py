@@ -301,14 +301,17 @@ class Config:
         self.given.add(row.name)
         self._note(row)
 
-    def set_many(self, pairs: list[tuple[str, str]]) -> None:
-        """Set all pairs or, raising ConfigError, none. A pair's name must be one of a parameter."""
+    def set_many(self, pairs: list[tuple[str, str]], local: bool = False) -> None:
+        """Set all pairs or, raising ConfigError, none. A pair's name must be one of a parameter.
+
+        `local` is True if somebody on this machine asks.
+        """
         new: dict[str, str] = {}
         names: set[str] = set()
         for name, _ in pairs:
             row = find(name)
             assert row is not None, name
-            self._may_set(row, name, names)
+            self._may_set(row, name, names, local)
         for name, text in pairs:
             row = find(name)
             assert row is not None, name
@@ -339,11 +342,12 @@ class Config:
         for name in values:
             self._note(PARAMETERS[name])
 
-    def _may_set(self, row: Parameter, name: str, names: set[str]) -> None:
+    def _may_set(self, row: Parameter, name: str, names: set[str], local: bool) -> None:
         lower = name.lower()
         if row.fixed:
             raise ConfigError(lower, "can't set immutable config")
-        if row.protected and self.values["enable-protected-configs"] != "yes":
+        allowed = self.values["enable-protected-configs"]
+        if row.protected and allowed != "yes" and not (allowed == "local" and local):
             raise ConfigError(lower, "can't set protected config")
         if lower in names:
             raise ConfigError(lower, "duplicate parameter")

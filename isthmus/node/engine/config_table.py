@@ -40,15 +40,23 @@ class Parameter:
 
 
 # What changes how this node behaves; see the essay above.
-EFFECTIVE = frozenset({
-    "bind", "client-output-buffer-limit", "client-query-buffer-limit", "databases",
-    "hash-max-listpack-entries", "hash-max-listpack-value", "lfu-decay-time", "lfu-log-factor",
-    "list-max-listpack-size", "maxclients", "maxmemory", "maxmemory-eviction-tenacity",
-    "maxmemory-policy", "maxmemory-samples",
-    "port", "proto-max-bulk-len", "requirepass", "set-max-intset-entries",
-    "set-max-listpack-entries", "set-max-listpack-value", "tcp-backlog", "tcp-keepalive", "timeout",
-    "unixsocket", "unixsocketperm", "zset-max-listpack-entries", "zset-max-listpack-value",
-})  # fmt: skip
+EFFECTIVE = frozenset(
+    """
+    acl-pubsub-default aclfile acllog-max-len bind busy-reply-threshold
+    client-output-buffer-limit client-query-buffer-limit databases dir enable-debug-command
+    enable-module-command enable-protected-configs hash-max-listpack-entries
+    hash-max-listpack-value hide-user-data-from-log hll-sparse-max-bytes
+    latency-monitor-threshold latency-tracking latency-tracking-info-percentiles lfu-decay-time
+    lfu-log-factor list-max-listpack-size logfile loglevel maxclients maxmemory
+    maxmemory-clients maxmemory-eviction-tenacity maxmemory-policy maxmemory-samples
+    notify-keyspace-events oom-score-adj oom-score-adj-values pidfile port protected-mode
+    proto-max-bulk-len requirepass set-max-intset-entries set-max-listpack-entries
+    set-max-listpack-value slowlog-log-slower-than slowlog-max-len stream-node-max-bytes
+    stream-node-max-entries supervised syslog-enabled syslog-facility syslog-ident tcp-backlog
+    tcp-keepalive timeout tracking-table-max-keys unixsocket unixsocketperm
+    zset-max-listpack-entries zset-max-listpack-value
+    """.split()
+)
 
 _PROTECTED = frozenset({"dbfilename", "dir"})
 

@@ -53,7 +53,9 @@ from isthmus.node.server.startup import (
     open_log,
     parser,
     raise_descriptor_limit,
+    tell_of_useless,
 )
+from isthmus.node.server.surroundings import Surroundings
 from isthmus.node.sinks.notify import Notifier
 from isthmus.wire.logs import log
 from isthmus.wire.loop import run_pump, settle_collector
@@ -78,6 +80,7 @@ class NodeServer:
         self.pump = Pump(self.node.ctx.reply, NodeTicker(self.node))
         self.cron = Cron(self.node, self.pump)
         self.endpoints = Endpoints(self.node, self.pump)
+        self.surroundings = Surroundings(config)
         config.on_apply("maxclients", more_clients)
         # The door for proxies, in a cluster.
         self.link_listener: socket.socket | None = None
@@ -184,6 +187,7 @@ class NodeServer:
 
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or SHUTDOWN."""
+        self.surroundings.enter()
         address, link_address = self.bind()
         registry = CollectorRegistry()
         registry.register(NodeCollector(self))
@@ -208,6 +212,7 @@ class NodeServer:
                     mode="cluster" if self.args.coordinator else "standalone",
                     compiled="yes" if isthmus.compiled() else "no",
                 )  # fmt: skip
+                self.surroundings.ready()
                 await self.stopping.wait()
                 nursery.cancel_scope.cancel()
         finally:
@@ -254,6 +259,7 @@ class NodeServer:
         self.endpoints.close()
         for peer in list(self.pump.peers.values()):
             self.pump.close(peer)
+        self.surroundings.leave()
         self.identity.release()
         log("node_stopped", commands=self.node.ctx.commands)
 
@@ -267,6 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = source.config
         identity = temporary() if args.data_dir is None else claim(args.data_dir)
         open_log(config)
+        tell_of_useless(config)
         raise_descriptor_limit(config.integer("maxclients"))
         server = NodeServer(args, config, identity)
         introduce_users(server.node, source.users)

@@ -19,6 +19,7 @@ from pathlib import Path
 from isthmus.node.engine.acl_rules import RuleError
 from isthmus.node.engine.config import Config, ConfigError, read_options
 from isthmus.node.engine.config_file import ConfigFile, ConfigFileError
+from isthmus.node.engine.config_table import PARAMETERS
 from isthmus.node.engine.node import Node
 from isthmus.node.server.files import read_file
 from isthmus.wire.logs import log, to_file, with_level
@@ -114,6 +115,17 @@ def open_log(config: Config) -> None:
     config.on_change("loglevel", lambda text: with_level(LEVELS[text]))
     if config.text("logfile") not in ("", "stdout"):
         to_file(config.text("logfile"))
+
+
+def tell_of_useless(config: Config) -> None:
+    """Say which parameters were given that change nothing here (docs/configuration.md)."""
+    useless = [
+        name for name in sorted(config.given)
+        if not PARAMETERS[name].effect and config.text(name) != PARAMETERS[name].default
+        and name != "cluster-enabled"
+    ]  # fmt: skip
+    if useless:
+        log("parameters_without_effect", level="WARN", names=" ".join(useless))
 
 
 def introduce_users(node: Node, users: dict[bytes, list[bytes]]) -> None:
