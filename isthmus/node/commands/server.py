@@ -49,11 +49,11 @@ A narrow strip of land, and everything that crosses crosses here.
 @command("TIME", since="2.6.0", group="server", flags=LOADING | STALE | FAST, complexity="O(1)",
          reply=ARRAY, tips="NONDETERMINISTIC_OUTPUT")  # fmt: skip
 def time_(ctx: Context, argv: list[bytes]) -> None:
-    """Reply with the Unix time: seconds, and microseconds of the second (whole milliseconds)."""
-    seconds, ms = divmod(ctx.now_ms, 1000)
+    """Reply with the Unix time: seconds, and microseconds of the second."""
+    seconds, micros = divmod(ctx.clock.wall_us(), 1_000_000)
     ctx.reply.array(2)
     ctx.reply.bulk(b"%d" % seconds)
-    ctx.reply.bulk(b"%d" % (ms * 1000))
+    ctx.reply.bulk(b"%d" % micros)
 
 
 def check_flush(argv: list[bytes]) -> None:
