@@ -10,6 +10,7 @@ with `$name` drawn from the pool of that name; it says what the syntax cannot.
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 
 from isthmus.node.commands import load_all
@@ -19,7 +20,9 @@ from isthmus.node.engine.spec import BLOCKING, CommandSpec
 from tests.oracle.pools import (
     ADDERS,
     EXTRA,
+    KEY_POOLS,
     KEYS,
+    MAY_WAIT,
     ODD,
     POOLS,
     SHARED,
@@ -48,7 +51,8 @@ class Grammar:
     def __post_init__(self) -> None:
         for spec in specs():
             name = spec.name.decode()
-            if spec.handler is None or name in SKIPPED or spec.flags & BLOCKING:
+            waits = spec.flags & BLOCKING and name not in MAY_WAIT
+            if spec.handler is None or name in SKIPPED or waits:
                 continue
             if spec.group == self.group:
                 self.choices += [spec] * (5 if name in ADDERS else 2)
@@ -77,7 +81,8 @@ class Grammar:
         out = [word.encode() for word in argv]
         self.spec = choice
         self.row(rng, self.arranged(rng, choice), out)
-        return self.spoilt(rng, out) if rng.random() < SPOILT else out
+        # In a cluster a spoilt key lies in another slot.
+        return self.spoilt(rng, out) if not self.tag and rng.random() < SPOILT else out
 
     def arranged(self, rng: random.Random, spec: CommandSpec) -> list[Argument]:
         """The arguments, the options at the end now and then in another order."""
@@ -99,9 +104,9 @@ class Grammar:
                 continue
             start = len(out)
             self.argument(rng, arg, out)
-            if arg.name == "numkeys":
-                counted = start
-            elif counted >= 0 and arg.kind == "key":
+            if arg.name in ("numkeys", "numfields"):
+                counted = len(out) - 1
+            elif counted >= 0 and arg.multiple:
                 if rng.random() < 0.93:
                     out[counted] = b"%d" % (len(out) - start)
                 counted = -1
@@ -128,7 +133,7 @@ class Grammar:
         specific = SPECIFIC.get((name, arg.name))
         if specific is not None:
             return self.draw(rng, specific)
-        if arg.kind == "key" or arg.name in ("key", "newkey"):
+        if arg.kind == "key" or re.fullmatch(r"\w*key|source|destination|src|dst", arg.name):
             return self.draw(rng, "key")
         for pool in (f"{self.group}.{arg.name}", arg.name, arg.kind):
             if pool in POOLS:
@@ -139,7 +144,7 @@ class Grammar:
         if pool == "key":
             return self.tag + rng.choice(self.keys)
         word = rng.choice(POOLS[pool])
-        return self.tag + word if pool.endswith("key") else word
+        return self.tag + word if pool.endswith("key") or pool in KEY_POOLS else word
 
     def spoilt(self, rng: random.Random, argv: list[bytes]) -> list[bytes]:
         """The request with one thing wrong."""
@@ -154,6 +159,6 @@ class Grammar:
             out[0] = out[0].lower()
         elif how == 3 and at:
             out.insert(at, out[rng.randrange(1, len(out))])
-        elif at and out[at] and not out[at].startswith(self.tag or b"\0"):
+        elif at and out[at]:
             out[at] = rng.choice(ODD)
         return out
