@@ -28,7 +28,7 @@ def accesses(spec: CommandSpec, argv: list[bytes]) -> list[int]:
     if not spec.key_specs:
         return []
     own = OWN.get(spec.name)
-    if own is not None and any("VARIABLE_FLAGS" in keys.flags for keys in spec.key_specs):
+    if own is not None and has_variable_flags(spec):
         return own(argv)
     found: list[int] = []
     for keys in spec.key_specs:
@@ -42,6 +42,14 @@ def accesses(spec: CommandSpec, argv: list[bytes]) -> list[int]:
         if "INCOMPLETE" in keys.flags and own is not None:
             return own(argv)
     return found
+
+
+def has_variable_flags(spec: CommandSpec) -> bool:
+    """True if what is done with a key depends on the other arguments."""
+    for keys in spec.key_specs:
+        if "VARIABLE_FLAGS" in keys.flags:
+            return True
+    return False
 
 
 def strict_positions(keys: KeySpec, argv: list[bytes]) -> range | None:
