@@ -102,7 +102,6 @@ class Scripts:
     """Bytes and counts of scripts and functions."""
 
     vm_eval: int = 0
-    vm_functions: int = 0
     eval_text: int = 0
     function_text: int = 0
     cached: int = 0
@@ -112,8 +111,15 @@ class Scripts:
 
 
 def scripts(ctx: Context) -> Scripts:
-    """What scripts and functions hold."""
-    return Scripts()
+    """What scripts and functions hold; they share one interpreter, counted as that of scripts."""
+    found = ctx.node.scripts
+    if found is None:
+        return Scripts()
+    return Scripts(
+        vm_eval=found.vm_bytes, eval_text=found.scripts_bytes, function_text=found.registry.bytes,
+        cached=len(found.scripts), functions=found.functions_count,
+        libraries=len(found.registry.libraries), evicted=found.evicted,
+    )  # fmt: skip
 
 
 def memory(ctx: Context, facts: Facts) -> Memory:

@@ -97,7 +97,7 @@ def rows(ctx: Context, held: Memory) -> Iterator[Row]:
     yield "aof.buffer", 0
     yield "lua.caches", script.eval_text
     yield "functions.caches", script.function_text
-    yield "script.VMs", script.vm_eval + script.vm_functions
+    yield "script.VMs", script.vm_eval
     lut = 0
     for db in ctx.keyspace.databases:
         if db.size:

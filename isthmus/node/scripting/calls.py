@@ -179,7 +179,7 @@ class Calls:
     def refusal(self, run: Run, spec: CommandSpec, argv: list[bytes]) -> bytes | None:
         """The error for a command that this run may not call, or None."""
         flags = spec.flags
-        if flags & NOSCRIPT:
+        if flags & NOSCRIPT and not self.ctx.node.scripts_call_all:
             return NOT_ALLOWED
         ctx = self.ctx
         if run.session.gates & GATE_ACL:
