@@ -1,6 +1,8 @@
 """Commands about consumer groups: XGROUP, XACK, XPENDING, XCLAIM, XAUTOCLAIM.
 
-Reading through a group is in stream_delivery.py, the effects in values/stream_groups.py.
+Reading through a group is in stream_delivery.py, the effects in values/stream_groups.py. An entry
+may be pending although it was deleted from the stream; whoever claims it finds that out, and then
+it is pending no longer. Names stand in errors as C strings, cut at a zero byte, as Redis has them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """XINFO: what there is to know about a stream, its groups and their consumers.
 
-Names come in the order of their bytes, as they lie in Redis' radix trees.
+Names come in the order of their bytes, as they lie in Redis' radix trees. The tree itself is not
+ours: its keys are our blocks, and its nodes are counted as Redis would have made them. A counter
+that cannot be told is null.
 """
 
 from __future__ import annotations

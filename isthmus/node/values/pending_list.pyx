@@ -2,8 +2,8 @@
 """PendingList, compiled: sorted blocks of records; pending_list.py states the contract.
 
 A record is 40 bytes (id, delivery time, deliveries, owner), in a bare list the 16 of the id. A
-block holds at most 128 of them. Deliveries arrive in the order of ids, so a full last block is left full
-and a new one begins behind it; elsewhere a full block is split in half.
+block holds at most 128 of them. Deliveries arrive in the order of ids, so a full last block is left
+full and a new one begins behind it; elsewhere a full block is split in half.
 
 Invariants (`check()` verifies them): no block is empty; a block's key is not greater than its first
 id; ids rise; `length` and `nbytes` are the sums over the blocks.

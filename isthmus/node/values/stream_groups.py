@@ -1,4 +1,9 @@
-"""Effect functions of consumer groups; the vocabulary and the rules are in streams.py."""
+"""Effect functions of consumer groups; the vocabulary of effects is in streams.py.
+
+What a group has pending and what its consumers have changes here only, both lists together. Entries
+need not exist to be pending. Nothing here tells WATCH, but for a stream that is made with its first
+group; clients that wait to read from a group are told when it is destroyed.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The ids of stream entries, compiled; stream_ids.py states the contract.
 
-Other extensions use the inline functions of stream_ids.pxd and never see the 16 bytes.
+Other extensions use the inline functions of stream_ids.pxd, on pairs of numbers, and make the 16
+bytes only for Python. Texts are read where they lie, up to the zero byte that ends every `bytes`;
+numbers are checked before each step, so nothing overflows.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
