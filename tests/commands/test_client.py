@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from isthmus.node.engine import access
 from isthmus.node.engine.client import ClientState
 from tests.support.store import Store
 
@@ -154,3 +155,70 @@ def test_unknown_subcommands(store: Store) -> None:
         "ERR unknown subcommand 'MAINT_NOTIFICATIONS'. Try CLIENT HELP."
     )
     assert store.run("CLIENT HELP")[0].startswith(b"CLIENT <subcommand>")
+
+
+def test_pause_of_writes(store: Store, other: ClientState) -> None:
+    assert store.run("CLIENT PAUSE 100 WRITE") == b"OK"
+    assert store("GET", "k", client=other) is None
+    assert store.raw("SET", "k", "v", client=other) == b""
+    shown = fields(store.run("CLIENT LIST ID 2"))
+    assert (shown[b"flags"], shown[b"argv-mem"]) == (b"b", b"5")
+    assert b"blocked_clients:1" in store.run("INFO clients")
+    resumed: list[ClientState] = []
+    store.node.blocking.resume = resumed.append
+    assert store.run("CLIENT UNPAUSE") == b"OK"
+    assert resumed == [other]
+    assert other.postponed == [b"SET", b"k", b"v"]
+
+
+def test_pause_ends_by_itself(store: Store, other: ClientState) -> None:
+    store.run("CLIENT PAUSE 100")
+    assert store.raw("PING", client=other) == b""
+    store.advance(100)
+    store.node.blocking.expire(store.clock.now_ms)
+    assert other.blocked is None
+
+
+def test_unblock(store: Store, other: ClientState) -> None:
+    assert store.run("CLIENT UNBLOCK 2") == 0
+    for reason, reply in (("", b"*-1\r\n"), (" ERROR", b"-UNBLOCKED client unblocked via CLI")):
+        other.outbox.clear()
+        assert store.raw("BLPOP", "list", "0", client=other) == b""
+        assert store.run(f"CLIENT UNBLOCK 2{reason}") == 1
+        assert other.outbox.startswith(reply)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("PAUSE x", "ERR timeout is not an integer or out of range"),
+        ("PAUSE -1", "ERR timeout is negative"),
+        ("PAUSE 1 some", "ERR CLIENT PAUSE mode must be WRITE or ALL"),
+        ("UNBLOCK x", "ERR value is not an integer or out of range"),
+        ("UNBLOCK 2 why", "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
+    ],
+)
+def test_pause_and_unblock_errors(store: Store, line: str, text: str) -> None:
+    assert store.error("CLIENT", *line.split()) == text
+
+
+def test_list_shows_what_clients_hold(store: Store, other: ClientState) -> None:
+    store("WATCH", "key", client=other)
+    store("MULTI", client=other)
+    store("SET", "k", "v" * 1000, client=other)
+    shown = fields(store.run("CLIENT LIST ID 2"))
+    assert (shown[b"multi"], shown[b"watch"], shown[b"flags"]) == (b"1", b"1", b"x")
+    assert int(shown[b"multi-mem"]) > 1000
+    assert int(shown[b"tot-mem"]) > int(shown[b"multi-mem"])
+
+
+def test_no_touch_leaves_the_access_time_alone(store: Store) -> None:
+    store.run("SET k v")
+    store.advance(50_000)
+    access.set_clock(store.clock.now_ms // 1000)
+    store.run("CLIENT NO-TOUCH ON")
+    store.run("GET k")
+    assert store.run("OBJECT IDLETIME k") == 50
+    store.run("CLIENT NO-TOUCH OFF")
+    store.run("GET k")
+    assert store.run("OBJECT IDLETIME k") == 0
