@@ -20,11 +20,11 @@ from isthmus.node.engine.args import bounded, integer
 from isthmus.node.engine.client_memory import limit_of
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import NO_SUCH_KEY, NOT_POSITIVE, RedisError
+from isthmus.node.engine.patterns import glob_match
 from isthmus.node.engine.registry import ANY, command
 from isthmus.node.engine.spec import ADMIN, LOADING, NOSCRIPT, PROTECTED, STALE
 from isthmus.node.engine.table import Table
 from isthmus.node.values.digest import of_key, of_keyspace, spelt
-from isthmus.node.values.patterns import glob_match
 from isthmus.node.values.strings import put
 from isthmus.wire.scalars import INT64_MAX, parse_float
 

@@ -131,7 +131,15 @@ class Acl:
         client.regate()
 
     def login(self, ctx: Context, name: bytes, password: bytes, word: bytes) -> bool:
-        """Log the caller in; False, and an entry of the log, if that name and password do not fit.
+        """Log the caller in; False, and an entry of the log, if that name and password do not fit."""
+        if not self.knows(name, password):
+            self.note(ctx, ctx.session, DENIED_AUTH, word, name)
+            return False
+        self.become(ctx.session, self.users[name])
+        return True
+
+    def knows(self, name: bytes, password: bytes) -> bool:
+        """True if there is such a user who may log in with that password.
 
         All passwords are compared, each in constant time: the time taken tells nothing.
         """
@@ -142,11 +150,7 @@ class Acl:
             for kept in user.passwords:
                 fits |= compare_digest(kept, given)
             fits = user.enabled and (fits or user.nopass)
-        if user is None or not fits:
-            self.note(ctx, ctx.session, DENIED_AUTH, word, name)
-            return False
-        self.become(ctx.session, user)
-        return True
+        return fits
 
     def set_default_password(self, password: str) -> None:
         """`requirepass` was set; an empty one lets everybody in."""

@@ -31,8 +31,6 @@ before a change of topology.
 from __future__ import annotations
 
 import traceback
-from hmac import compare_digest
-
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import GATE_CLUSTER
 from isthmus.node.engine.errors import CLUSTERDOWN
@@ -248,12 +246,11 @@ class LinkSession(Peer):
         if self.frames.flags & ~PRIVATE != HELLO:
             raise FrameError("the first frame is no hello")
         self.state.shared = not self.frames.flags & PRIVATE
-        wanted = node.config.text("requirepass").encode("utf-8", "surrogateescape")
         try:
             identity, password = read_greeting(self.frames.payload())
         except FrameError as error:
             return self.refuse(str(error))
-        if wanted and not compare_digest(wanted, password):
+        if not node.acl.knows(b"default", password):
             node.auth_failures += 1
             return self.refuse("wrong password")
         self.proxy_id = identity
