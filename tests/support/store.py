@@ -23,6 +23,7 @@ from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
 from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.sinks.notify import Notifier
+from tests.support.shapes import complaint
 
 START_MS = 1_700_000_000_000
 
@@ -96,7 +97,10 @@ class Store:
         execute(ctx, client, [encode(arg) for arg in args])
         ctx.reply.protocol = 2
         self.node.keyspace.log.flush()
-        return ctx.reply.take()
+        reply: bytes = ctx.reply.take()
+        wrong = complaint([encode(arg) for arg in args], reply, client.protocol)
+        assert not wrong, wrong
+        return reply
 
     def __call__(self, *args: Any, client: Any = None) -> Any:
         """Run one command and return its decoded reply."""

@@ -17,7 +17,7 @@ from isthmus.node.engine.errors import (
     RedisError,
     wrong_arity,
 )
-from isthmus.node.engine.registry import BULK, MAP, OK, SIMPLE, command
+from isthmus.node.engine.registry import ARRAY, BULK, MAP, OK, SIMPLE, command
 from isthmus.node.engine.spec import (
     ALLOW_BUSY,
     FAST,
@@ -132,7 +132,7 @@ def write_hello(ctx: Context) -> None:
 
 
 @command("PING [message]", since="1.0.0", group="connection", flags=FAST | SENTINEL,
-         categories="CONNECTION", complexity="O(1)", reply=SIMPLE | BULK,
+         categories="CONNECTION", complexity="O(1)", reply=SIMPLE | BULK | ARRAY,
          tips="REQUEST_POLICY:ALL_SHARDS,RESPONSE_POLICY:ALL_SUCCEEDED")  # fmt: skip
 def ping(ctx: Context, argv: list[bytes]) -> None:
     """Reply PONG, or with the message."""

@@ -383,14 +383,16 @@ def write_interval(ctx: Context, argv: list[bytes], reverse: bool) -> None:
 
 
 @command("XRANGE key start end [COUNT count]", since="5.0.0", group="stream", flags=READONLY,
-         categories="STREAM", keys=READ_KEYS, complexity=RANGE_COST, reply=ARRAY)  # fmt: skip
+         categories="STREAM", keys=READ_KEYS, complexity=RANGE_COST,
+         reply=ARRAY | NULL)  # fmt: skip
 def xrange(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the entries in an interval of ids."""
     write_interval(ctx, argv, False)
 
 
 @command("XREVRANGE key end start [COUNT count]", since="5.0.0", group="stream", flags=READONLY,
-         categories="STREAM", keys=READ_KEYS, complexity=RANGE_COST, reply=ARRAY)  # fmt: skip
+         categories="STREAM", keys=READ_KEYS, complexity=RANGE_COST,
+         reply=ARRAY | NULL)  # fmt: skip
 def xrevrange(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the entries in an interval of ids, the last one first."""
     write_interval(ctx, argv, True)
