@@ -40,6 +40,12 @@ WRITES = (
     "|RENAME a ab|FLUSHALL ASYNC|FLUSHDB ASYNC|EXPIRE a 100|EXPIRE a -1|SELECT 1|SELECT 0|GETDEL b"
     "|COPY a b REPLACE|SINTERSTORE s1 none|SADD s1 a|SPOP s1|APPEND a x|SETRANGE b 0 x|PERSIST a"
 ).split("|")
+# Without blanks, because a line is split at them.
+SCRIPTS = [
+    "EVAL return(redis.call('get',KEYS[1])) 1 a", "EVAL return(redis.call('set',KEYS[1],'x')) 1 a",
+    "EVAL_RO return(redis.call('get',KEYS[1])) 1 b", "EVAL return(1) 1 a",
+    "EVAL redis.call('get','a');return(redis.call('set','a','x')) 0",
+]  # fmt: skip
 GROUPS = ("MULTI|EXEC|EXEC|DISCARD").split("|")
 
 
@@ -64,6 +70,12 @@ QUICK = settings(
 @QUICK
 @given(chosen=drawn(MODES, READS, WRITES))
 def test_messages(ours: tuple[str, int], redis8: Server, chosen: list[Step]) -> None:
+    compare(ours, redis8, [3, 2, 3, 2], chosen)
+
+
+@QUICK
+@given(chosen=drawn(MODES, READS, WRITES, SCRIPTS))
+def test_scripts(ours: tuple[str, int], redis8: Server, chosen: list[Step]) -> None:
     compare(ours, redis8, [3, 2, 3, 2], chosen)
 
 

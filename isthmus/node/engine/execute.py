@@ -46,6 +46,7 @@ from isthmus.node.engine.spec import (
     MAY_REPLICATE,
     PROTECTED,
     READONLY,
+    SKIP_MONITOR,
     WRITE,
     CommandSpec,
 )
@@ -126,6 +127,8 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
     monitored: i64 = 0
     if ctx.gates and ctx.session.blocked is None:
         monitored = ctx.gates & GATE_MONITOR
+        if monitored and spec.flags & SKIP_MONITOR:
+            ctx.node.monitors.announce(ctx, spec, argv)
     try:
         spec.handler(ctx, argv)
     except RedisError as error:

@@ -78,6 +78,11 @@ class Monitors:
         if not spec.flags & (SKIP_MONITOR | ADMIN):
             self.show(ctx, shown(spec, argv), from_script=False)
 
+    def announce(self, ctx: Any, spec: CommandSpec, argv: list[bytes]) -> None:
+        """A command is about to run: a script is shown before the commands it runs."""
+        if spec.group == "scripting":
+            self.show(ctx, argv, from_script=False)
+
     def show(self, ctx: Any, argv: list[bytes], *, from_script: bool) -> None:
         """Show a command as it is given; scripts call this for themselves and what they run."""
         micros = ctx.clock.wall_us()

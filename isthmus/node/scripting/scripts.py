@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from isthmus.node.engine.client import ClientState
-from isthmus.node.engine.context import GATE_BUSY, GATE_MEMORY, GATE_MONITOR, Context
+from isthmus.node.engine.context import GATE_BUSY, GATE_MEMORY, Context
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.spec import CommandSpec
 from isthmus.node.scripting import payload
@@ -297,8 +297,6 @@ class Scripts:
         self, ctx: Context, run: Run, tail_line: int, go: Callable[[], bytes | Failure]
     ) -> None:
         """Run `go` on the stage, or where we are if that is the stage (EXEC)."""
-        if ctx.gates & GATE_MONITOR:
-            self.node.monitors.show(ctx, run.argv, from_script=False)
 
         def body() -> None:
             self.run(run, tail_line, go)
