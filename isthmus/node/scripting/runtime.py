@@ -6,7 +6,8 @@ exception would reach the script as an object. It returns a value, and the Lua s
 
 Memory. Lua's allocator stops at `memory_bytes_max`; inside the state that is an ordinary error
 ("not enough memory"). Where Python hands something over, it would be a fault that nobody catches.
-So nothing is handed over while less than a reserve is left, and what is handed over must fit.
+(It would even leave the interpreter's lock taken.) So nothing is handed over while less than a
+reserve is left, and what is handed over must fit.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ REPLY_DEPTH_MAX = 1990
 REDIS_VERSION = b"7.4.0"
 REDIS_VERSION_NUM = 0x070400
 _LIBRARIES = ("patterns", "cjson", "cmsgpack", "struct", "bit")
+# What Python's handles on the functions of a library may take in Lua.
+_WRAPPERS_BYTES = 1 << 16
 _HERE = Path(__file__).parent
 _DOUBLE = struct.Struct(">d")
 
@@ -113,6 +116,11 @@ class Failure:
         self.counted = counted
 
 
+def no_memory() -> Failure:
+    """The error of a script that ran out of Lua's memory."""
+    return Failure(b"ERR not enough memory", b"", 0, False)
+
+
 class CompileError(Exception):
     """The source is no Lua; `text` is the compiler's message."""
 
@@ -136,9 +144,11 @@ class Runtime:
         libraries = {name.encode(): load(sources[name], b"=\x01") for name in _LIBRARIES}
         host: dict[bytes, Any] = {
             b"hook_every": HOOK_EVERY, b"string_bytes_max": memory_bytes_max // 2,
+            b"room_kib": (memory_bytes_max - self.reserve_bytes) // 1024,
             b"reply_depth_max": REPLY_DEPTH_MAX, b"redis_version": REDIS_VERSION,
             b"redis_version_num": REDIS_VERSION_NUM, b"double": double_text,
-            b"pack_float": pack_float, b"unpack_float": unpack_float, b"bit": bit_operation, b"low_bits": low_bits,
+            b"pack_float": pack_float, b"unpack_float": unpack_float, b"bit": bit_operation,
+            b"low_bits": low_bits,
             b"sha1": lambda text: hashlib.sha1(text).hexdigest().encode(),
             b"find": lambda text, piece, start: text.find(piece, start),
             **{name.encode(): function for name, function in asked.items()},
@@ -186,26 +196,37 @@ class Runtime:
     ) -> bytes | Failure:
         """Run a script with KEYS and ARGV; its reply in the caller's protocol."""
         if not self.fits(keys, arguments):
-            return Failure(b"ERR not enough memory", b"", 0, False)
-        if len(keys) + len(arguments) <= STACK_ARGUMENTS_MAX:
-            return self.result(self._eval(script.body, protocol, len(keys), *keys, *arguments))
-        tables = self._lua.table_from(keys), self._lua.table_from(arguments)
-        return self.result(self._eval_long(script.body, protocol, *tables))
+            return no_memory()
+        try:
+            if len(keys) + len(arguments) <= STACK_ARGUMENTS_MAX:
+                return self.result(self._eval(script.body, protocol, len(keys), *keys, *arguments))
+            tables = self._lua.table_from(keys), self._lua.table_from(arguments)
+            return self.result(self._eval_long(script.body, protocol, *tables))
+        except lua.LuaMemoryError:
+            return no_memory()
 
     def fcall(
         self, callback: Any, protocol: int, keys: list[bytes], arguments: list[bytes]
     ) -> bytes | Failure:
         """Call a function of a library with its two tables."""
         if not self.fits(keys, arguments):
-            return Failure(b"ERR not enough memory", b"", 0, False)
-        tables = self._lua.table_from(keys), self._lua.table_from(arguments)
-        return self.result(self._fcall(callback, protocol, *tables))
+            return no_memory()
+        try:
+            tables = self._lua.table_from(keys), self._lua.table_from(arguments)
+            return self.result(self._fcall(callback, protocol, *tables))
+        except lua.LuaMemoryError:
+            return no_memory()
 
     def load(self, library: Compiled) -> list[dict[bytes, Any]] | Failure:
         """Run a library's code; what it registered, with flags as a list."""
-        result = self._load(library.body)
+        try:
+            result = self._load(library.body)
+        except lua.LuaMemoryError:
+            return no_memory()
         if isinstance(result, tuple):
             return self.failure(result)
+        if not self.room_for(_WRAPPERS_BYTES):
+            return no_memory()
         entries = [dict(entry.items()) for entry in result.values()]
         for entry in entries:
             flags = entry.get(b"flags")

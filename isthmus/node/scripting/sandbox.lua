@@ -47,11 +47,38 @@ local killed = nil
 -- the protocol the script asked for with redis.setresp
 local resp = 2
 
+-- Made beforehand: whoever is ended may have used up all memory.
+local ENDINGS = {
+    { err = "ERR Script killed by user with SCRIPT KILL." },
+    { err = "ERR Script killed by user with FUNCTION KILL." },
+    { err = "ERR FUNCTION LOAD timeout" },
+}
+local host_tick = host.tick
+
 local function hook()
-    if host.tick() then
-        killed = { err = host.kill_text() }
+    local ending = host_tick()
+    if ending > 0 then
+        killed = ENDINGS[ending]
         error(killed, 0)
     end
+end
+
+-- What the host returns is put into Lua's memory by code that does not survive a failure. So it is
+-- called only while there is room; host.call sees to that itself.
+local ROOM_KIB = host.room_kib
+
+local function guarded(call)
+    return function(...)
+        if collectgarbage("count") > ROOM_KIB then
+            error("not enough memory", 0)
+        end
+        return call(...)
+    end
+end
+
+for _, name in ipairs({ "double", "pack_float", "unpack_float", "bit", "low_bits", "sha1", "find",
+    "may" }) do
+    host[name] = guarded(host[name])
 end
 
 local function watched_coroutine(body)
@@ -236,6 +263,10 @@ function safe.xpcall(...)
     end
     local body, handler = ...
     return after_xpcall(xpcall(body, function(problem)
+        if killed then
+            -- We are inside the hook, where no hook fires: the script's code must not run here.
+            return problem
+        end
         return handler(blame(problem, ""))
     end))
 end

@@ -137,7 +137,7 @@ class Scripts:
         """The Lua state."""
         if self._runtime is None:
             asked: dict[str, Callable[..., Any]] = {
-                "tick": self.tick, "kill_text": self.kill_text, "call": self.calls.call,
+                "tick": self.tick, "call": self.calls.call,
                 "may": self.calls.may, "log": self.write_log, "running": self.running,
                 "set_protocol": self.set_protocol, "is_flag": lambda flag: flag in FLAGS,
             }  # fmt: skip
@@ -145,22 +145,17 @@ class Scripts:
             self.calls.runtime = self._runtime
         return self._runtime
 
-    def tick(self) -> bool:
-        """Called by Lua every few thousand instructions; True if what runs shall end."""
+    def tick(self) -> int:
+        """Called by Lua every few thousand instructions: 0, or why what runs shall end (1 SCRIPT
+        KILL, 2 FUNCTION KILL, 3 loading takes too long)."""
         run = self.calls.run
         if run is None:
-            return self.ctx.clock.mono_ns() > self._load_until_ns
+            return 3 if self.ctx.clock.mono_ns() > self._load_until_ns else 0
         if self.stage.due() and not run.killed:
             self.stage.pause()
-        return run.killed
-
-    def kill_text(self) -> bytes:
-        """The error of a script that is ended from outside."""
-        run = self.calls.run
-        if run is None:
-            return b"ERR FUNCTION LOAD timeout"
-        word = b"SCRIPT" if run.is_eval else b"FUNCTION"
-        return b"ERR Script killed by user with " + word + b" KILL."
+        if not run.killed and not self.stage.abandoned:
+            return 0
+        return 1 if run.is_eval else 2
 
     def running(self) -> bool:
         """True inside a script or function."""

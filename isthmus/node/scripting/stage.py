@@ -36,6 +36,7 @@ class Stage:
         self.slice_ns = SLICE_NS
         self.slice_end_ns = 0
         self.may_pause = False
+        self.abandoned = False
         # A body is on the stage, running or paused; it is running now.
         self.occupied = False
         self.running = False
@@ -62,7 +63,11 @@ class Stage:
         ctx = self.ctx
         kept = ctx.session, ctx.db, ctx.spec, ctx.now_ms, ctx.deny_blocking, ctx.reply
         ctx.deny_blocking = False
-        self._loop.switch(False)
+        try:
+            self._loop.switch(False)
+        except greenlet.GreenletExit:
+            # The process ends. No exception may reach Lua, so the script is told to end.
+            self.abandoned = True
         ctx.session, ctx.db, ctx.spec, ctx.now_ms, ctx.deny_blocking, ctx.reply = kept
 
     def due(self) -> bool:
@@ -87,4 +92,6 @@ class Stage:
     def _work(self, body: Callable[[], None]) -> None:
         while True:
             body()
+            if self.abandoned:
+                return
             body = self._loop.switch(True)
