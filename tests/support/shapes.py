@@ -1,14 +1,24 @@
 """What a command says it replies, held against what it does reply.
 
 `reply=` of a declaration names the shapes that a client may see, in RESP3's words; RESP2 has fewer,
-so there an array may be a map or a set, and a bulk a double. Errors, QUEUED, pushes and attributes are of
-no command in particular. `Store` checks every reply of every test.
+so there an array may be a map or a set, and a bulk a double. Errors, QUEUED, pushes and attributes
+are of no command in particular. `Store` checks every reply of every test.
 """
 
 from __future__ import annotations
 
 from isthmus.node.engine.registry import (
-    ANY, ARRAY, BULK, DOUBLE, INTEGER, MAP, NULL, OK, SET, SIMPLE, find,
+    ANY,
+    ARRAY,
+    BULK,
+    DOUBLE,
+    INTEGER,
+    MAP,
+    NULL,
+    OK,
+    SET,
+    SIMPLE,
+    find,
 )  # fmt: skip
 
 NAMES = {
