@@ -13,7 +13,8 @@ from tests.support.shapes import complaint
         (b"GET k", b"$1\r\nv\r\n", 2), (b"GET k", b"$-1\r\n", 2), (b"GET k", b"_\r\n", 3),
         (b"HGETALL k", b"*0\r\n", 2), (b"HGETALL k", b"%0\r\n", 3), (b"GET k", b"-ERR x\r\n", 2),
         (b"SMEMBERS k", b"*0\r\n", 2), (b"GET k", b"+QUEUED\r\n", 2),
-        (b"ZSCORE k m", b"$1\r\n1\r\n", 2), (b"nope", b"*0\r\n", 2), (b"SET k v", b"+OK\r\n", 3), (b"PING", b"+PONG\r\n", 2),
+        (b"ZSCORE k m", b"$1\r\n1\r\n", 2), (b"nope", b"*0\r\n", 2),
+        (b"SET k v", b"+OK\r\n", 3), (b"PING", b"+PONG\r\n", 2),
         (b"client id", b":1\r\n", 2), (b"GET k", b"", 2),
     ],
 )  # fmt: skip
