@@ -1,7 +1,7 @@
 """Every declaration held against Redis' own command table; and nothing of it forgotten.
 
 `tests/data/redis-7.4-commands.tsv` has one row for each command of Redis 7.4. What we declare must
-say the same; what we do not declare must stand below, under the reason why.
+say the same; what we do not declare must stand in `docs/command-notes.tsv`, with the reason why.
 """
 
 from __future__ import annotations
@@ -26,18 +26,14 @@ ROWS = {
 }
 DECLARED = {spec.name.decode(): spec for spec in specs()}
 
-# Groups of which no command has been written yet, and the work they belong to.
-LATER_GROUPS = {
-}  # fmt: skip
-
-LATER = {
-    "sorting and moving between servers": "sort sort_ro dump restore restore-asking migrate",
-    "persistence": "save bgsave bgrewriteaof lastsave",
-    "replication": "psync replconf replicaof slaveof sync role failover wait waitaof",
-    "the coordinator's decisions, never a client's": "cluster|addslots cluster|addslotsrange "
-    "cluster|bumpepoch cluster|delslots cluster|delslotsrange cluster|failover cluster|flushslots "
-    "cluster|forget cluster|meet cluster|replicate cluster|reset cluster|saveconfig "
-    "cluster|set-config-epoch cluster|setslot",
+NOTES = Path(__file__).parent.parent.parent.joinpath("docs/command-notes.tsv")
+# What we have not, as docs/commands.md tells it, with the reason.
+ABSENT = {
+    row["command"].replace(" ", "|")
+    for row in csv.DictReader(
+        NOTES.read_text(encoding="utf-8").splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE
+    )
+    if row["status"] == "absent"
 }
 
 
@@ -70,12 +66,10 @@ def test_declaration_is_what_redis_says(spec: CommandSpec) -> None:
     }
 
 
-def test_every_command_is_there_or_listed_as_later() -> None:
-    later = {name for names in LATER.values() for name in names.split()}
-    later |= {name for name, row in ROWS.items() if row["group"] in LATER_GROUPS}
-    assert not later - set(ROWS), "listed as later, but Redis has no such command"
-    assert not later & set(DECLARED), "listed as later, but here already: shorten the list"
-    forgotten = set(ROWS) - later - set(DECLARED)
+def test_every_command_is_there_or_said_to_be_absent() -> None:
+    assert not ABSENT - set(ROWS), "said to be absent, but Redis has no such command"
+    assert not ABSENT & set(DECLARED), "said to be absent, but here already: shorten the list"
+    forgotten = set(ROWS) - ABSENT - set(DECLARED)
     assert not forgotten, f"forgotten: {sorted(forgotten)}"
 
 

@@ -316,7 +316,7 @@ ACCESS_FLAGS = {
 def keys_of(argv: list[bytes]) -> list[tuple[bytes, list[bytes]]]:
     """The keys of a request, each with its flags; raises Redis' errors."""
     spec = find(argv)
-    if spec is None or spec.handler is None:
+    if spec is None:
         raise RedisError(b"ERR Invalid command specified")
     if all("NOT_KEY" in keys.flags for keys in spec.key_specs):
         raise RedisError(b"ERR The command has no key arguments")

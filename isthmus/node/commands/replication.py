@@ -1,0 +1,144 @@
+"""ROLE, WAIT, WAITAOF, REPLICAOF, FAILOVER, LASTSAVE: what a primary without replicas answers.
+
+There is no replication and no file yet. What can be said truthfully in that state is said as Redis
+says it: a primary has no replicas, nobody acknowledged a write, nothing was ever saved (LASTSAVE is
+then the time of the start). WAIT for replicas that are not there waits until its time is up. What
+would need another server or a file is refused.
+"""
+
+from __future__ import annotations
+
+from isthmus.node.commands.connection import INT32_MAX
+from isthmus.node.engine.args import bounded, integer, syntax
+from isthmus.node.engine.context import Context
+from isthmus.node.engine.errors import NOT_POSITIVE, RedisError
+from isthmus.node.engine.registry import ARRAY, INTEGER, OK, command
+from isthmus.node.engine.spec import (
+    ADMIN,
+    BLOCKING,
+    FAST,
+    LOADING,
+    NO_ASYNC_LOADING,
+    NOSCRIPT,
+    SENTINEL,
+    STALE,
+)
+from isthmus.wire.scalars import INT64_MAX
+
+WAIT_TIPS = "REQUEST_POLICY:ALL_SHARDS,RESPONSE_POLICY:AGG_MIN"
+PORT_MAX = 65535
+NOT_YET = b"ERR this version cannot be a replica: replication is not there yet"
+NO_REPLICAS = b"ERR FAILOVER requires connected replicas."
+
+
+@command("ROLE", since="2.8.12", group="server", flags=NOSCRIPT | LOADING | STALE | FAST | SENTINEL,
+         categories="ADMIN,DANGEROUS", complexity="O(1)", reply=ARRAY)  # fmt: skip
+def role(ctx: Context, argv: list[bytes]) -> None:
+    """Reply with the role of this server: a primary, its offset, its replicas."""
+    ctx.reply.array(3)
+    ctx.reply.bulk(b"master")
+    ctx.reply.integer(0)
+    ctx.reply.empty_array()
+
+
+def timeout_ms(ctx: Context, text: bytes) -> int:
+    """The time (Unix ms) at which a timeout in ms from now is over; 0 for none."""
+    ms = integer(text, b"ERR timeout is not an integer or out of range")
+    if ms < 0:
+        raise RedisError(b"ERR timeout is negative")
+    if ms > INT64_MAX - ctx.now_ms:
+        raise RedisError(b"ERR timeout is out of range")
+    return ctx.now_ms + ms if ms else 0
+
+
+@command("WAIT numreplicas timeout", since="3.0.0", group="generic", flags=BLOCKING,
+         categories="CONNECTION", complexity="O(1)", reply=INTEGER, tips=WAIT_TIPS)  # fmt: skip
+def wait(ctx: Context, argv: list[bytes]) -> None:
+    """Reply with how many replicas have the writes so far, when there are enough or time is up."""
+    wanted = integer(argv[1])
+    deadline = timeout_ms(ctx, argv[2])
+    if wanted <= 0 or not ctx.block(b"replicas", [], argv, deadline, b":0\r\n"):
+        ctx.reply.integer(0)
+
+
+@command("WAITAOF numlocal numreplicas timeout", since="7.2.0", group="generic", flags=BLOCKING,
+         categories="CONNECTION", complexity="O(1)", reply=ARRAY, tips=WAIT_TIPS)  # fmt: skip
+def waitaof(ctx: Context, argv: list[bytes]) -> None:
+    """Reply with who has the writes so far in a file: this server, and how many replicas."""
+    error = b"ERR value is out of range, value must between 0 and 1"
+    local = bounded(argv[1], 0, 1, error)
+    wanted = bounded(argv[2], 0, INT64_MAX, NOT_POSITIVE)
+    deadline = timeout_ms(ctx, argv[3])
+    if local:
+        raise RedisError(
+            b"ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
+        )
+    if wanted == 0 or not ctx.block(b"replicas", [], argv, deadline, b"*2\r\n:0\r\n:0\r\n"):
+        ctx.reply.array(2)
+        ctx.reply.integer(0)
+        ctx.reply.integer(0)
+
+
+def become(ctx: Context, argv: list[bytes]) -> None:
+    """REPLICAOF: a primary may stay one."""
+    if ctx.cluster is not None:
+        raise RedisError(b"ERR REPLICAOF not allowed in cluster mode.")
+    if argv[1].lower() == b"no" and argv[2].lower() == b"one":
+        ctx.reply.ok()
+        return
+    bounded(argv[2], 0, PORT_MAX, b"ERR Invalid master port")
+    raise RedisError(NOT_YET)
+
+
+@command("REPLICAOF <host port | NO ONE>", since="5.0.0", group="server", arity=3,
+         flags=NO_ASYNC_LOADING | ADMIN | NOSCRIPT | STALE, complexity="O(1)",
+         reply=OK)  # fmt: skip
+def replicaof(ctx: Context, argv: list[bytes]) -> None:
+    """Stay a primary."""
+    become(ctx, argv)
+
+
+@command("SLAVEOF <host port | NO ONE>", since="1.0.0", group="server", arity=3,
+         flags=NO_ASYNC_LOADING | ADMIN | NOSCRIPT | STALE, complexity="O(1)", reply=OK,
+         doc_flags="DEPRECATED")  # fmt: skip
+def slaveof(ctx: Context, argv: list[bytes]) -> None:
+    """Stay a primary: the older name of REPLICAOF."""
+    become(ctx, argv)
+
+
+@command("FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]", since="6.2.0",
+         group="server", flags=ADMIN | NOSCRIPT | STALE, complexity="O(1)", reply=OK)  # fmt: skip
+def failover(ctx: Context, argv: list[bytes]) -> None:
+    """Give the role of the primary to a replica; there is none."""
+    if ctx.cluster is not None:
+        raise RedisError(b"ERR FAILOVER not allowed in cluster mode.")
+    if len(argv) == 2 and argv[1].lower() == b"abort":
+        raise RedisError(b"ERR No failover in progress.")
+    seen: set[bytes] = set()
+    at = 1
+    while at < len(argv):
+        word, left = argv[at].lower(), len(argv) - at - 1
+        if word in seen:
+            raise syntax()
+        seen.add(word)
+        if word == b"timeout" and left >= 1:
+            if integer(argv[at + 1]) <= 0:
+                raise RedisError(b"ERR FAILOVER timeout must be greater than 0")
+            at += 2
+        elif word == b"to" and left >= 2:
+            bounded(argv[at + 2], -INT32_MAX - 1, INT32_MAX, b"ERR value is not an integer or out "
+                    b"of range")  # fmt: skip
+            at += 3
+        elif word == b"force":
+            at += 1
+        else:
+            raise syntax()
+    raise RedisError(NO_REPLICAS)
+
+
+@command("LASTSAVE", since="1.0.0", group="server", flags=LOADING | STALE | FAST,
+         categories="ADMIN,DANGEROUS", complexity="O(1)", reply=INTEGER,
+         tips="NONDETERMINISTIC_OUTPUT")  # fmt: skip
+def lastsave(ctx: Context, argv: list[bytes]) -> None:
+    """Reply with the Unix time of the last save: that of the start, as nothing is saved."""
+    ctx.reply.integer(ctx.node.started_ms // 1000)
