@@ -235,6 +235,28 @@ def compare(peer: Peer, protocol: int, sizes: tuple[str, str], commands: list[li
     store.check_replay()
 
 
+def test_blocks_are_the_listpacks_that_redis_saves(redis8: Any) -> None:
+    peer, store = Peer(redis8, 2), Store()
+    asked = [
+        ["FLUSHALL"], ["CONFIG", "SET", "rdbcompression", "no"],
+        ["CONFIG", "SET", "stream-node-max-entries", "7", "stream-node-max-bytes", "4096"],
+    ]  # fmt: skip
+    texts = [*TEXTS, "x" * 3000, "y" * 5000, "-40000", "9000000", "-3000000000", str(2**62)]
+    for i, text in enumerate(texts * 3):
+        fields = ["f", text] if i % 5 else [text, "v", "g", text]
+        asked.append(["XADD", "s", f"{i + 1 << (i % 40)}-{i}", *fields])
+    asked += [["XDEL", "s", "2-1", "12-2", "1000"], ["XTRIM", "s", "MAXLEN", str(len(texts) * 2)]]
+    for args in asked:
+        assert str(peer(*args)) == str(store(*args)), args
+    saved = peer("DUMP", "s")
+    value = store.node.keyspace.databases[0].lookup(b"s")
+    for key, listpack in value.listpacks():
+        assert key in saved
+        assert listpack in saved
+    peer("CONFIG", "SET", "rdbcompression", "yes")
+    peer.close()
+
+
 @pytest.fixture(scope="module")
 def redis7(redis_server: Any) -> Iterator[Peer]:
     made = Peer(redis_server, 2)

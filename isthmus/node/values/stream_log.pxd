@@ -43,6 +43,7 @@ cdef class StreamLog:
     cpdef Py_ssize_t write_range(self, ReplyWriter reply, bytes start, bytes end,
                                  Py_ssize_t count, bint reverse, bint framed,
                                  list ids) except -1
+    cpdef list listpacks(self)
     cpdef Py_ssize_t tree_nodes(self)
 
     cdef Block* _room(self, Block* block, Py_ssize_t need, Py_ssize_t most) except NULL

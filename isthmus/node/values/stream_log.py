@@ -53,19 +53,51 @@ def _text_size(text: bytes) -> int:
             pass
     size = len(text)
     size += 1 if size < 64 else 2 if size < 4096 else 5
+    return size + _back_size(size)
+
+
+def _differences(id: bytes, key: bytes) -> list[int]:
+    """The two parts of an id as signed differences to the block's key."""
+    parts = (slice(0, 8), slice(8, 16))
+    return [
+        wrap64(int.from_bytes(id[part], "big") - int.from_bytes(key[part], "big")) for part in parts
+    ]
+
+
+def _packed(element: int | bytes) -> bytes:
+    """An element as it stands in a listpack."""
+    if isinstance(element, bytes):
+        try:
+            return _packed(parse_int(element))
+        except ValueError:
+            size = len(element)
+        if size < 64:
+            body = bytes([0x80 | size]) + element
+        elif size < 4096:
+            body = bytes([0xE0 | size >> 8, size & 0xFF]) + element
+        else:
+            body = b"\xf0" + size.to_bytes(4, "little") + element
+    elif 0 <= element <= 127:
+        body = bytes([element])
+    elif -4096 <= element <= 4095:
+        body = bytes([0xC0 | (element & 0x1FFF) >> 8, element & 0xFF])
+    else:
+        width = {4: 2, 5: 3, 6: 4, 10: 8}[_number_size(element)]
+        mark = bytes([{2: 0xF1, 3: 0xF2, 4: 0xF3, 8: 0xF4}[width]])
+        body = mark + element.to_bytes(width, "little", signed=True)
+    size = len(body)
+    # Its length again, in groups of 7 bits that are read from the right.
+    back = _back_size(size)
+    groups = [size >> 7 * (back - 1 - i) & 127 | (128 if i else 0) for i in range(back)]
+    return body + bytes(groups)
+
+
+def _back_size(size: int) -> int:
+    """How many bytes the length of an element takes at its end."""
     for back, limit in ((1, 128), (2, 16383), (3, 2097151), (4, 268435455)):
         if size < limit:
-            return size + back
-    return size + 5
-
-
-def _difference(id: bytes, key: bytes) -> int:
-    """What the two parts of an id, as signed differences to the block's key, take."""
-    size = 0
-    for part in (slice(0, 8), slice(8, 16)):
-        bits = (int.from_bytes(id[part], "big") - int.from_bytes(key[part], "big")) & _U64
-        size += _number_size(bits - (1 << 64) if bits >> 63 else bits)
-    return size
+            return back
+    return 5
 
 
 class _Block:
@@ -94,10 +126,25 @@ class _Block:
         own_fields = texts[::2] != self.fields
         stored = texts if own_fields else texts[1::2]
         elements = 3 + pairs + (pairs + 1 if own_fields else 0)
-        self.used += 2 + _difference(id, self.key) + sum(map(_text_size, stored))
+        self.used += 2 + sum(map(_number_size, _differences(id, self.key)))
+        self.used += sum(map(_text_size, stored))
         self.used += _number_size(elements) + (_number_size(pairs) if own_fields else 0)
         self.ids.append(id)
         self.texts.append(texts)
+
+    def listpack(self) -> bytes:
+        elements: list[int | bytes] = [self.count, len(self.gone), len(self.fields)]
+        elements += [*self.fields, 0]
+        for id, texts in zip(self.ids, self.texts, strict=True):
+            shared = texts[::2] == self.fields
+            stored = texts[1::2] if shared else texts
+            begin = len(elements)
+            elements += [(2 if shared else 0) | (id in self.gone), *_differences(id, self.key)]
+            elements += stored if shared else [len(texts) // 2, *stored]
+            elements.append(len(elements) - begin)
+        packed = b"".join(map(_packed, elements))
+        head = (len(packed) + LISTPACK_FRAME).to_bytes(4, "little")
+        return head + min(len(elements), 0xFFFF).to_bytes(2, "little") + packed + b"\xff"
 
     def live(self, start: bytes, end: bytes, reverse: bool) -> list[tuple[bytes, list[bytes]]]:
         low, high = bisect_left(self.ids, start), bisect_right(self.ids, end)
@@ -307,6 +354,10 @@ class StreamLog:
         if ids is not None:
             ids += [id for id, _ in found]
         return len(found)
+
+    def listpacks(self) -> list[tuple[bytes, bytes]]:
+        """Key and listpack of each block, byte for byte as Redis stores and saves them."""
+        return [(block.key, block.listpack()) for block in self._blocks]
 
     def tree_nodes(self) -> i64:
         """How many nodes Redis' radix tree would have over the keys of the blocks."""

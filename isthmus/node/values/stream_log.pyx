@@ -24,7 +24,7 @@ It may not: raise from the middle of a change (memory is reserved first), or kee
 block across a change.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
 from isthmus.node.values.stream_blocks cimport (
@@ -532,6 +532,38 @@ cdef class StreamLog:
         if framed:
             write_count(reply, mark, guess, written)
         return written
+
+    cpdef list listpacks(self):
+        """Key and listpack of each block, byte for byte as Redis stores and saves them."""
+        cdef list out = []
+        cdef Py_ssize_t i, total, elements
+        cdef uint32_t size
+        cdef Block* block
+        cdef bytes made
+        cdef char* at
+        cdef char* p
+        for i in range(self.blocks.count):
+            block = &self.blocks.at[i]
+            total = listpack_bytes(block)
+            made = PyBytes_FromStringAndSize(NULL, total)
+            at = PyBytes_AS_STRING(made)
+            size = <uint32_t>total
+            memcpy(at, &size, 4)
+            p = at + 6
+            p += put_number(p, block.count)
+            p += put_number(p, block.gone)
+            memcpy(p, block.data, block.used)
+            at[total - 1] = <char>0xFF
+            elements = 2
+            while <uint8_t>p[0] != 0xFF:
+                p += size_at(p)
+                elements += 1
+            if elements > 0xFFFF:
+                elements = 0xFFFF
+            at[4] = <char>(elements & 0xFF)
+            at[5] = <char>(elements >> 8)
+            out.append((id_bytes(block.key), made))
+        return out
 
     cpdef Py_ssize_t tree_nodes(self):
         """How many nodes Redis' radix tree would have over the keys of the blocks."""
