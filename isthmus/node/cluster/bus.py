@@ -154,9 +154,8 @@ class Bus:
         self.password = password
         self.connect: Connect = connect or trio.open_tcp_stream
         self.lanes: dict[str, Lane] = {}
-        # Messages handed to lanes, taken from them, and lost.
+        # Messages handed to lanes, and those that were lost.
         self.sent = 0
-        self.received = 0
         self.dropped = 0
         self._changed = trio.Event()
 
@@ -174,6 +173,7 @@ class Bus:
             if not shard or (mine is not None and lane.peer.shard == mine.shard):
                 if lane.offer(request):
                     self.sent += 1
+                    self.view.published_sent += 1
                 else:
                     self.dropped += 1
 

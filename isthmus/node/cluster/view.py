@@ -66,6 +66,8 @@ class ClusterView:
         self.heard_ms = 0  # wall clock of the coordinator's last word; the link writes it
         self.messages_sent = 0
         self.messages_received = 0
+        self.published_sent = 0  # what the bus carried to other nodes, and from them
+        self.published_received = 0
         self.nodes: tuple[NodeInfo, ...] = (NodeInfo(my_id, host, port, 0, "", True, None, True),)
         self.shards: tuple[ShardInfo, ...] = ()
         self._owners: list[ShardInfo | None] = [None] * SLOTS
@@ -165,8 +167,8 @@ class ClusterView:
             ("cluster_size", sum(bool(shard.slots) for shard in self.shards)),
             ("cluster_current_epoch", self.epoch),
             ("cluster_my_epoch", 0 if mine is None else mine.epoch),
-            ("cluster_stats_messages_sent", self.messages_sent),
-            ("cluster_stats_messages_received", self.messages_received),
+            *_carried("sent", self.published_sent, self.messages_sent),
+            *_carried("received", self.published_received, self.messages_received),
             ("total_cluster_links_buffer_limit_exceeded", 0),
         ]
         return "".join(f"{name}:{value}\r\n" for name, value in rows).encode()
@@ -196,6 +198,14 @@ class ClusterView:
         if node.primary and shard is not None:
             fields += [str(a) if a == b else f"{a}-{b}" for a, b in shard.slots]
         return " ".join(fields).encode()
+
+
+def _carried(way: str, published: int, others: int) -> list[tuple[str, object]]:
+    """As in Redis a kind of message has a line only once there were some."""
+    rows: list[tuple[str, object]] = [(f"cluster_stats_messages_{way}", published + others)]
+    if published:
+        rows.insert(0, (f"cluster_stats_messages_publish_{way}", published))
+    return rows
 
 
 def _read(topology: Mapping[str, Any]) -> tuple[tuple[NodeInfo, ...], tuple[ShardInfo, ...]]:

@@ -150,6 +150,8 @@ class LinkSession(Peer):
             else:
                 pubsub.publish(argv[1], argv[2])
             pubsub.relayed += 1
+        if self.node.cluster is not None:
+            self.node.cluster.published_received = pubsub.relayed
         if requests.pending:
             raise FrameError("more bytes than requests in a frame")
         return 0

@@ -59,6 +59,13 @@ class NodeCollector(Collector):
             ("output_limit_disconnections", "Clients cut off that did not read",
              pump.output_limit_disconnections),
         )  # fmt: skip
+        bus = self.server.bus
+        if bus is not None:
+            yield CounterMetricFamily("isthmus_node_bus_messages",
+                "Published messages sent to other nodes", value=bus.sent)  # fmt: skip
+            yield CounterMetricFamily("isthmus_node_bus_messages_dropped",
+                "Published messages that another node could not be sent",
+                value=bus.dropped)  # fmt: skip
         for name, text, total in counters:
             yield CounterMetricFamily(f"isthmus_node_{name}", text, value=total)
         calls = CounterMetricFamily(
