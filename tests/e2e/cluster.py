@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -42,11 +43,13 @@ class Cluster:
 
 
 def free_ports(nodes: int) -> Ports:
-    """Ports that are free now; those of the nodes are neighbours."""
+    """Ports that are free now; those of the nodes are neighbours.
+
+    They are below those that the kernel gives to whoever asks for any: while the cluster starts,
+    a connection of its own could get the port that one of its nodes is about to listen on.
+    """
     for _ in range(100):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = probe.getsockname()[1]
+        first = random.randrange(20_000, 32_000)
         try:
             for port in range(first, first + nodes + 2):
                 with socket.socket() as probe:
