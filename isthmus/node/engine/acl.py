@@ -131,7 +131,7 @@ class Acl:
         client.regate()
 
     def login(self, ctx: Context, name: bytes, password: bytes, word: bytes) -> bool:
-        """Log the caller in; False, and an entry of the log, if that name and password do not fit."""
+        """Log the caller in; False, and an entry of the log, if name and password do not fit."""
         if not self.knows(name, password):
             self.note(ctx, ctx.session, DENIED_AUTH, word, name)
             return False

@@ -31,6 +31,7 @@ before a change of topology.
 from __future__ import annotations
 
 import traceback
+
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import GATE_CLUSTER
 from isthmus.node.engine.errors import CLUSTERDOWN
