@@ -235,6 +235,12 @@ def compare(peer: Peer, protocol: int, sizes: tuple[str, str], commands: list[li
     store.check_replay()
 
 
+def leave(peer: Peer) -> None:
+    """Leave the server as it was found."""
+    peer(*"CONFIG SET stream-node-max-entries 100 stream-node-max-bytes 4096".split())
+    peer.close()
+
+
 def test_blocks_are_the_listpacks_that_redis_saves(redis8: Any) -> None:
     peer, store = Peer(redis8, 2), Store()
     asked = [
@@ -254,21 +260,21 @@ def test_blocks_are_the_listpacks_that_redis_saves(redis8: Any) -> None:
         assert key in saved
         assert listpack in saved
     peer("CONFIG", "SET", "rdbcompression", "yes")
-    peer.close()
+    leave(peer)
 
 
 @pytest.fixture(scope="module")
 def redis7(redis_server: Any) -> Iterator[Peer]:
     made = Peer(redis_server, 2)
     yield made
-    made.close()
+    leave(made)
 
 
 @pytest.fixture(scope="module", params=[2, 3], ids=["resp2", "resp3"])
 def newest(request: pytest.FixtureRequest, redis8: Any) -> Iterator[tuple[Peer, int]]:
     made = Peer(redis8, request.param)
     yield made, request.param
-    made.close()
+    leave(made)
 
 
 @sequences(70)
