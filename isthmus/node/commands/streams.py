@@ -16,6 +16,7 @@ from isthmus.node.values.stream_ids import (
     MAX_ID,
     ZERO_ID,
     format_id,
+    make_id,
     next_id,
     parse_id,
     previous_id,
@@ -253,14 +254,12 @@ def xadd(ctx: Context, argv: list[bytes]) -> None:
 
 def new_id(ctx: Context, options: AddOptions | None, value: StreamValue | None) -> bytes:
     """The id that a new entry of value (None: of a new stream) gets."""
-    if value is None:
-        value = StreamValue()
     if options is None or options.kind == AUTO:
-        auto = value.auto_id(ctx.now_ms)
+        auto = make_id(ctx.now_ms, 0) if value is None else value.auto_id(ctx.now_ms)
         if auto is None:
             raise RedisError(ID_EXHAUSTED)
         return auto
-    last = value.last_id
+    last = ZERO_ID if value is None else value.last_id
     if last == MAX_ID:
         raise RedisError(ID_EXHAUSTED)
     id = options.id
