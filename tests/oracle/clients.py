@@ -1,4 +1,4 @@
-"""Several clients of one server, a step at a time: what did each of them get to read, byte for byte?
+"""Several clients of one server, a step at a time: what did each get to read, byte for byte?
 
 A step is one request of one client. After it, a connection nobody else uses is asked twice: the
 answer to the second question is given in a later turn of the server's loop, and by then everything

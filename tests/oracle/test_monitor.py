@@ -20,11 +20,13 @@ STEPS: list[Step] = [
     (1, "EVAL return(redis.call('get',KEYS[1])) 1 n"), (1, "EVAL return(redis.pcall('nope')) 0"),
     (1, "EVAL return(redis.call('client','id')) 0"), (1, "EVAL bad( 0"), (1, "MULTI"),
     (1, "EVAL return(redis.call('get','n')) 0"), (1, "EXEC"), (1, "SCRIPT LOAD return(1)"),
-    (1, "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0"), (1, "EVALSHA 00 0"), (1, "CLIENT GETNAME"), (1, "AUTH x"),
+    (1, "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0"), (1, "EVALSHA 00 0"),
+    (1, "CLIENT GETNAME"), (1, "AUTH x"),
     (1, "AUTH u x"), (1, "HELLO 2 AUTH u x"),
     (0, "PING"), (0, "GET a"), (0, "SET a b"), (0, "MONITOR"), (0, "SUBSCRIBE c"),
     (1, "PUBLISH c hello"), (0, "RESET"), (0, "GET a"), (1, "GET a"), (2, "MULTI"), (2, "MONITOR"),
-    (2, "EXEC"), (2, "MONITOR"), (1, "BLPOP nolist 0"), (2, "RPUSH nolist 1"), (0, "RPUSH nolist 1"),
+    (2, "EXEC"), (2, "MONITOR"), (1, "BLPOP nolist 0"), (2, "RPUSH nolist 1"),
+    (0, "RPUSH nolist 1"),
 ]  # fmt: skip
 
 

@@ -30,7 +30,8 @@ LINES = (
 ).split("|")
 IN_TRANSACTIONS = (
     "MULTI|MULTI|EXEC|EXEC|DISCARD|SUBSCRIBE a b|UNSUBSCRIBE a|PSUBSCRIBE *|SSUBSCRIBE a"
-    "|EVAL return(redis.call('publish','a','s')) 0|PUBLISH a 1|PUBLISH b 2|PING|SET k v|SPUBLISH a 1|GET k"
+    "|EVAL return(redis.call('publish','a','s')) 0|PUBLISH a 1|PUBLISH b 2|PING"
+    "|SET k v|SPUBLISH a 1|GET k"
 ).split("|")
 SILENT = (
     "CLIENT REPLY OFF|CLIENT REPLY ON|CLIENT REPLY SKIP|SUBSCRIBE a|UNSUBSCRIBE a|PUBLISH a x|PING"
