@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import hiredis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from tests.support.servers import Server
@@ -64,6 +64,7 @@ def sequences(count: int) -> settings:
         max_examples=count,
         deadline=None,
         derandomize=True,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
         database=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
