@@ -204,8 +204,8 @@ def test_without_acknowledgement_nothing_is_pending(store: Store) -> None:
     assert effects(store)[4:] == [
         b"XGROUP CREATECONSUMER s g a", b"XGROUP SETID s g 2-0 ENTRIESREAD 2",
         b"XGROUP CREATECONSUMER s g b",
-        b"XCLAIM s g b 0 3-0 TIME %d RETRYCOUNT 1 FORCE JUSTID LASTID 3-0" % START_MS,
         b"XGROUP SETID s g 3-0 ENTRIESREAD 3",
+        b"XCLAIM s g b 0 3-0 TIME %d RETRYCOUNT 1 FORCE JUSTID LASTID 3-0" % START_MS,
     ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from isthmus.node.commands.streams cimport (
     ReadOptions, close_streams, read_read_options, strict_id, write_head
 )
 from isthmus.node.engine.context cimport Context
-from isthmus.node.values.stream_groups cimport claim, create_consumer, set_group
+from isthmus.node.values.stream_groups cimport advance, claim, create_consumer
 from isthmus.node.values.stream_ids cimport format_id, next_id
 from isthmus.node.values.streams cimport Consumer, Group, StreamValue
 

@@ -20,7 +20,7 @@ from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.registry import ARRAY, MAP, NULL, command
 from isthmus.node.engine.spec import BLOCKING, WRITE
-from isthmus.node.values.stream_groups import claim, create_consumer, set_group
+from isthmus.node.values.stream_groups import advance, claim, create_consumer
 from isthmus.node.values.stream_ids import MAX_ID, ZERO_ID, format_id, next_id, wrap64
 from isthmus.node.values.streams import Consumer, Group, StreamValue
 from isthmus.wire.scalars import i64
@@ -107,12 +107,10 @@ def deliver(
     ids: list[bytes] = []
     start = next_id(group.last_id) or ZERO_ID
     value.write_range(ctx.reply, start, MAX_ID, options.count, False, True, ids)
-    for id in ids:
-        value.delivered(group, id)
+    advance(ctx.db, key, name, value, group, ids)
     if not options.noack:
         consumer.active_ms = ctx.now_ms
         claim(ctx.db, key, name, group, consumer, ids, ctx.now_ms, 1)
-    set_group(ctx.db, key, name, group, group.last_id, group.entries_read, b"")
 
 
 def write_history(

@@ -400,9 +400,8 @@ def xclaim(ctx: Context, argv: list[bytes]) -> None:
     idle_min = max(integer(argv[4], BAD_IDLE % b"XCLAIM"), 0)
     ids = leading_ids(argv)
     options = read_claim_options(ctx, argv, 5 + len(ids))
-    moved = group.last_id < options.last_id
-    if moved:
-        group.last_id = options.last_id
+    if group.last_id < options.last_id:
+        set_group(ctx.db, key, name, group, options.last_id, group.entries_read, b"")
     consumer = consumer_for(ctx, argv, group)
     claimed = []
     for id in ids:
@@ -426,8 +425,6 @@ def xclaim(ctx: Context, argv: list[bytes]) -> None:
         consumer.active_ms = ctx.now_ms
         claim(ctx.db, key, name, group, consumer, [id], options.time_ms, deliveries)
         claimed.append(id)
-    if moved:
-        set_group(ctx.db, key, name, group, group.last_id, group.entries_read, b"")
     ctx.reply.array(len(claimed))
     for id in claimed:
         write_claimed(ctx, value, id, options.just_id)

@@ -9,6 +9,8 @@ from isthmus.node.values.streams cimport (
 cpdef Group group_at(Database db, bytes key, bytes name)
 cpdef void set_group(Database db, bytes key, bytes name, Group group, bytes last, long long read,
                      bytes event)
+cpdef void advance(Database db, bytes key, bytes name, StreamValue value, Group group,
+                   list[bytes] ids)
 cpdef Consumer create_consumer(Database db, bytes key, bytes name, Group group, bytes who)
 cpdef long long acknowledge(Database db, bytes key, bytes name, Group group, list[bytes] ids)
 @cython.locals(start="Py_ssize_t")

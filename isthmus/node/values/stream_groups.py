@@ -55,6 +55,15 @@ def set_group(
         db.record(argv, event, b"t" if event else b"")
 
 
+def advance(
+    db: Database, key: bytes, name: bytes, value: StreamValue, group: Group, ids: list[bytes]
+) -> None:
+    """XGROUP SETID to the last of `ids`, which the group has delivered, counting them."""
+    for id in ids:
+        value.delivered(group, id)
+    set_group(db, key, name, group, group.last_id, group.entries_read, b"")
+
+
 def destroy_group(db: Database, key: bytes, value: StreamValue, name: bytes) -> None:
     """XGROUP DESTROY key name; whoever waits to read from the group is told."""
     del value.groups[name]

@@ -16,9 +16,9 @@ Effects, each with its key:
     XCLAIM key group consumer 0 id... TIME ms RETRYCOUNT n FORCE JUSTID LASTID id
 
 Ids are whole and times absolute. What approximate trimming removed depends on blocks, so it is
-recorded as the exact trim to what was left. A delivery is an XCLAIM, and behind it an XGROUP SETID
-for the counter of the group. A stream is never deleted for being empty. Replayers pass over streams
-and groups that are gone meanwhile.
+recorded as the exact trim to what was left. A delivery is an XGROUP SETID to what the group has
+read now and, unless NOACK, an XCLAIM behind it. A stream is never deleted for being empty.
+Replayers pass over streams and groups that are gone meanwhile.
 
 Redis tells WATCH and client-side caches only of changes of entries, not of groups: those effects go
 through `noted` and not through `Database.changed`.
