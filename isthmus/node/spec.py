@@ -52,4 +52,4 @@ def keys_of(argv: list[bytes]) -> list[bytes]:
 
 def all_specs() -> Iterator[CommandSpec]:
     """Every command and sub-command, in the order of their names."""
-    return specs()
+    return iter(specs())

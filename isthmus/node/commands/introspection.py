@@ -171,6 +171,17 @@ def write_info(ctx: Context, spec: CommandSpec | None) -> None:
         write_info(ctx, sub)
 
 
+def write_once(ctx: Context, kind: str, write: Callable[[Context], None]) -> None:
+    """Write what never changes; it is spelt once for each protocol, because that takes long."""
+    key = (kind, ctx.reply.protocol)
+    data = ctx.node.descriptions.get(key)
+    if data is None:
+        mark = ctx.reply.mark()
+        write(ctx)
+        data = ctx.node.descriptions[key] = ctx.reply.take_from(mark)
+    ctx.reply.raw(data)
+
+
 def write_all_infos(ctx: Context) -> None:
     listed = list(top_commands())
     ctx.reply.array(len(listed))
@@ -178,12 +189,19 @@ def write_all_infos(ctx: Context) -> None:
         write_info(ctx, spec)
 
 
+def write_all_docs(ctx: Context) -> None:
+    listed = list(top_commands())
+    ctx.reply.map(len(listed))
+    for spec in listed:
+        write_docs(ctx, spec)
+
+
 @command("COMMAND", since="2.8.13", group="server", flags=COMMON, categories="CONNECTION",
          complexity="O(N) where N is the total number of Redis commands", reply=ARRAY,
          tips=UNORDERED)  # fmt: skip
 def command_(ctx: Context, argv: list[bytes]) -> None:
     """Describe all commands."""
-    write_all_infos(ctx)
+    write_once(ctx, "info", write_all_infos)
 
 
 @command("COMMAND COUNT", since="2.8.13", group="server", flags=COMMON, categories="CONNECTION",
@@ -199,7 +217,7 @@ def command_count(ctx: Context, argv: list[bytes]) -> None:
 def command_info(ctx: Context, argv: list[bytes]) -> None:
     """Describe the named commands, or all of them."""
     if len(argv) == 2:
-        write_all_infos(ctx)
+        write_once(ctx, "info", write_all_infos)
         return
     ctx.reply.array(len(argv) - 2)
     for name in argv[2:]:
@@ -267,9 +285,9 @@ def write_docs(ctx: Context, spec: CommandSpec) -> None:
 def command_docs(ctx: Context, argv: list[bytes]) -> None:
     """Reply with summaries and arguments of the named commands, or of all of them."""
     if len(argv) == 2:
-        listed = list(top_commands())
-    else:
-        listed = [spec for spec in map(named, argv[2:]) if spec is not None]
+        write_once(ctx, "docs", write_all_docs)
+        return
+    listed = [spec for spec in map(named, argv[2:]) if spec is not None]
     ctx.reply.map(len(listed))
     for spec in listed:
         write_docs(ctx, spec)

@@ -80,6 +80,8 @@ def run_queue(
     """Run what was queued; one reply for all."""
     ctx.reply.array(len(queue))
     ctx.deny_blocking = True
+    # Each command takes its own time from the clock; EXEC's is that of all.
+    started_ns = ctx.mark_ns
     try:
         for spec, queued in queue:
             if session.restricted and refused(ctx, spec, queued):
@@ -90,6 +92,7 @@ def run_queue(
             ctx.reply.protocol = session.protocol
     finally:
         ctx.deny_blocking = False
+        ctx.mark_ns = started_ns
 
 
 def refused(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> bool:

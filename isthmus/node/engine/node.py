@@ -74,6 +74,8 @@ class Node:
         self.evicted_clients = 0
         # What replicas would know this data set by; DEBUG CHANGE-REPL-ID draws another.
         self.replication_id = run_id
+        # COMMAND's long replies, which never change: (kind, protocol) -> bytes.
+        self.descriptions: dict[tuple[str, int], bytes] = {}
         # Switches of DEBUG.
         self.cron_paused = False
         self.scripts_call_all = False

@@ -7,7 +7,7 @@ upper case are both there, so the usual request costs one dictionary look-up) to
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from itertools import count
 from typing import Any
@@ -22,6 +22,8 @@ COMMAND_IDS_MAX = 512
 
 COMMANDS: dict[bytes, CommandSpec] = {}
 _TOP: dict[str, CommandSpec] = {}
+# What specs() returns, made when it is asked for.
+_listed: list[CommandSpec] = []
 _ids = count()
 _BITS = {value: name for name, value in FLAG_BITS.items()}
 
@@ -69,6 +71,7 @@ def add(
     doc_flags: str = "", get_keys: Callable[[list[bytes]], list[int]] | None = None,
 ) -> CommandSpec:  # fmt: skip
     """Build a CommandSpec and put it where execute() finds it."""
+    _listed.clear()
     words = syntax.split()
     top, sub = words[0].lower(), ""
     parent = _TOP.get(top)
@@ -173,13 +176,14 @@ def rename(old: bytes, new: bytes) -> None:
         COMMANDS[new.lower()] = COMMANDS[new.upper()] = spec
 
 
-def specs() -> Iterator[CommandSpec]:
-    """Every command and sub-command, in the order of their names."""
-    for name in sorted(_TOP):
-        spec = _TOP[name]
-        yield spec
-        seen = {id(s): s for s in spec.subcommands.values()}
-        yield from sorted(seen.values(), key=lambda s: s.name)
+def specs() -> list[CommandSpec]:
+    """Every command and sub-command, in the order of their names; not to be changed."""
+    if not _listed:
+        for name in sorted(_TOP):
+            _listed.append(_TOP[name])
+            unique = {id(spec): spec for spec in _TOP[name].subcommands.values()}
+            _listed.extend(sorted(unique.values(), key=lambda spec: spec.name))
+    return _listed
 
 
 def find(argv: list[bytes]) -> CommandSpec | None:
