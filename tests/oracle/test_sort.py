@@ -104,10 +104,13 @@ def test_weights_that_are_texts(peer: Peer) -> None:
 
 
 def test_weights_as_strtod_reads_them(redis_server: Server) -> None:
-    """8.0 reads numbers in another way, so this is asked of 7.0."""
+    """8.0 reads numbers in another way, so this is asked of 7.0.
+
+    That one never forgets a number out of range, so only the last text is one.
+    """
     peer = Peer(redis_server, 2)
-    texts = [" 1", "\t2", "1 ", "", " ", "0x10", "0x", "1e400", "1e-400", "inf", "-INF", "nan",
-             "1_0", "+5", "1\x002", "infinity", "1e5", ".5", "5.", "--1", "1e"]  # fmt: skip
+    texts = [" 1", "\t2", "1 ", "", " ", "0x10", "0x", "inf", "-INF", "nan", "1_0", "+5", "1\x002",
+             "infinity", "1e5", ".5", "5.", "--1", "1e", "1e-400"]  # fmt: skip
     compare(peer, [
         command for text in texts
         for command in (["DEL", "d"], ["RPUSH", "d", "3", text, "-2"], ["SORT", "d"])
