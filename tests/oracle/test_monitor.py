@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.hostile.process import node
-from tests.oracle.clients import Clients, Step
+from tests.oracle.clients import Clients, Step, both
 from tests.support.servers import Server
 
 pytestmark = [pytest.mark.oracle, pytest.mark.slow]
@@ -61,9 +61,8 @@ def test_lines(ours: tuple[str, int], redis8: Server, protocols: list[int]) -> N
         for each in (left, right):
             each.ask(b"FLUSHALL\r\n", b"+OK\r\n")
         for index, line in STEPS:
-            mine = neutral(left, left.step(index, line))
-            real = neutral(right, right.step(index, line))
-            assert mine == real, (index, line)
+            mine, real = both(left, right, index, line)
+            assert neutral(left, mine) == neutral(right, real), (index, line)
     finally:
         left.close()
         right.close()
