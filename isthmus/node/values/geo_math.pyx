@@ -10,6 +10,7 @@ LONGITUDE_MAX = 180.0
 LATITUDE_MAX = 85.05112878
 STEPS = 26
 EARTH_RADIUS = 6372797.560856
+Found = tuple[float, bytes, float, float, float]
 
 cdef double LON = 180.0
 cdef double LAT = 85.05112878
