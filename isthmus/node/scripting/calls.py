@@ -179,7 +179,8 @@ class Calls:
     def refusal(self, run: Run, spec: CommandSpec, argv: list[bytes]) -> bytes | None:
         """The error for a command that this run may not call, or None."""
         flags = spec.flags
-        if flags & NOSCRIPT and not self.ctx.node.scripts_call_all:
+        # DEBUG can allow the others, but never a script within a script.
+        if flags & NOSCRIPT and (not self.node.scripts_call_all or spec.group == "scripting"):
             return NOT_ALLOWED
         ctx = self.ctx
         if run.session.gates & GATE_ACL:

@@ -35,7 +35,7 @@ REDIS_VERSION_NUM = 0x070400
 _LIBRARIES = ("patterns", "cjson", "cmsgpack", "struct", "bit")
 # What Python's handles on the functions of a library may take in Lua.
 _WRAPPERS_BYTES = 1 << 16
-_HERE = Path(__file__).parent
+HERE = Path(__file__).parent
 _DOUBLE = struct.Struct(">d")
 
 
@@ -140,7 +140,7 @@ class Runtime:
             unpack_returned_tuples=True, max_memory=memory_bytes_max,
         )  # fmt: skip
         load = self._lua.eval(b"loadstring")
-        sources = {name: (_HERE / f"{name}.lua").read_bytes() for name in (*_LIBRARIES, "sandbox")}
+        sources = {name: (HERE / f"{name}.lua").read_bytes() for name in (*_LIBRARIES, "sandbox")}
         libraries = {name.encode(): load(sources[name], b"=\x01") for name in _LIBRARIES}
         host: dict[bytes, Any] = {
             b"hook_every": HOOK_EVERY, b"string_bytes_max": memory_bytes_max // 2,

@@ -402,7 +402,7 @@ end
 -- Redis' generator: the 48-bit linear congruence of lrand48, the state in halves of 24 bits, so
 -- that products stay exact.
 local HALF = 16777216
-local high, low = 0, 0x330E
+local high, low = 0x1234AB, 0xCD330E
 
 local function draw()
     local t = low * 0xECE66D + 11
