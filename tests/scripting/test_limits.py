@@ -103,7 +103,8 @@ def test_nested_replies_end(store: Store) -> None:
 
 
 PATTERNS = [
-    ("aaaaaaaaaab", "(a*)(a*)b"), ("  trim me  ", "^%s*(.-)%s*$"), ("key = value", "(%w+)%s*=%s*(%w+)"),
+    ("aaaaaaaaaab", "(a*)(a*)b"), ("  trim me  ", "^%s*(.-)%s*$"),
+    ("key = value", "(%w+)%s*=%s*(%w+)"),
     ("THE (quick) fox", "%((%a+)%)"), ("f(a(b)c)d", "%b()"), ("THE (quick) fox", "%f[%a]%a+"),
     ("hello world", "()ll()"), ("abcabc", "(abc)%1"), ("x^y", "^x%^y$"), ("a.b-c", "[%w.-]+"),
     ("a]b", "[]]"), ("a^b", "[%^]"), ("2024-01-02", "(%d+)-(%d+)-(%d+)"), ("", "^$"), ("abc", "b$"),

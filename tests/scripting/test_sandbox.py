@@ -58,7 +58,10 @@ def test_no_python_object_shows(store: Store) -> None:
         if kind == 'userdata' or kind == 'thread' then found[#found + 1] = path end
         if kind ~= 'table' or seen[value] then return end
         seen[value] = true
-        for k, v in pairs(value) do visit(k, path .. '.key') visit(v, path .. '.' .. tostring(k)) end
+        for k, v in pairs(value) do
+            visit(k, path .. '.key')
+            visit(v, path .. '.' .. tostring(k))
+        end
         visit(getmetatable(value), path .. '.metatable')
     end
     visit(_G, '_G')

@@ -1,4 +1,9 @@
-"""Functions: FCALL and FUNCTION. What they do is in node/scripting, behind `node.scripts`."""
+"""Functions: FCALL and FUNCTION.
+
+Only the requests are read here, and libraries described; what is asked for is done by
+`node.scripts` (node/scripting), which commands do not import. FUNCTION KILL and STATS run while a
+function is paused, the others then do not.
+"""
 
 from __future__ import annotations
 

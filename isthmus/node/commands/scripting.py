@@ -1,4 +1,11 @@
-"""Scripts: EVAL and its kin, SCRIPT. What they do is in node/scripting, behind `node.scripts`."""
+"""Scripts: EVAL and its kin, SCRIPT.
+
+Only the requests are read here; what they ask for is done by `node.scripts` (node/scripting), which
+commands do not import. A script that is paused leaves no reply: its client gets it when the request
+is run again after the end (engine/blocking.py, `suspend`).
+
+SCRIPT DEBUG can only be told that debugging is off: there is no debugger.
+"""
 
 from __future__ import annotations
 
