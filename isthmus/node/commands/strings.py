@@ -11,7 +11,6 @@ of values/strings.py may change one, and no command may let a bytearray out of i
 
 from __future__ import annotations
 
-from array import array
 from typing import Any
 
 from isthmus.node.engine.args import bounded, integer, syntax
@@ -28,6 +27,8 @@ from isthmus.node.engine.errors import (
 from isthmus.node.engine.registry import ANY, ARRAY, BULK, INTEGER, NULL, OK, command
 from isthmus.node.engine.spec import DENYOOM, FAST, READONLY, WRITE
 from isthmus.node.values.keys import delete, expire_at, persist
+from isthmus.node.values.lcs import length as lcs_length
+from isthmus.node.values.lcs import matches as lcs_matches
 from isthmus.node.values.strings import append, increment, overlay, put, put_keep
 from isthmus.wire.long_double import LongDouble
 from isthmus.wire.long_double import parse as parse_long_double
@@ -444,7 +445,7 @@ def msetnx(ctx: Context, argv: list[bytes]) -> None:
     ctx.reply.integer(1)
 
 
-LCS_CELLS_MAX = 1 << 26
+LCS_CELL_BYTES = 4
 
 
 @command("LCS key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]", since="7.0.0",
@@ -472,19 +473,25 @@ def lcs(ctx: Context, argv: list[bytes]) -> None:
         at += 1
     if length and index:
         raise RedisError(b"ERR If you want both the length and indexes, please just use IDX.")
-    if len(left) * len(right) > LCS_CELLS_MAX:
+    # The table has a row and a column more than the strings have bytes.
+    cells = (len(left) + 1) * (len(right) + 1)
+    if LCS_CELL_BYTES * cells > ctx.config.integer("proto-max-bulk-len"):
         raise RedisError(
             b"ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len"
         )
-    table = lcs_table(left, right)
     if length:
-        ctx.reply.integer(table[-1][-1])
+        ctx.reply.integer(lcs_length(left, right))
         return
-    common, matches = lcs_walk(left, right, table)
+    try:
+        common, matches = lcs_matches(left, right)
+    except MemoryError:
+        raise RedisError(
+            b"ERR Insufficient memory, failed allocating transient memory for LCS"
+        ) from None
     if not index:
         ctx.reply.bulk(common)
         return
-    write_matches(ctx.reply, [m for m in matches if m[4] >= shortest], table[-1][-1], with_length)
+    write_matches(ctx.reply, [m for m in matches if m[4] >= shortest], len(common), with_length)
 
 
 def lcs_operand(ctx: Context, key: bytes) -> bytes:
@@ -496,48 +503,6 @@ def lcs_operand(ctx: Context, key: bytes) -> bytes:
     if type(value) is not bytes and type(value) is not bytearray:
         raise RedisError(b"ERR The specified keys must contain string values")
     return bytes(value)
-
-
-def lcs_table(left: bytes, right: bytes) -> list[array[int]]:
-    """table[i][j]: the length of the longest common subsequence of left[:i] and right[:j]."""
-    above = array("I", bytes(4 * (len(right) + 1)))
-    table = [above]
-    for x in left:
-        row = array("I", (0,))
-        last = 0
-        for j, y in enumerate(right):
-            best = above[j] + 1 if x == y else max(above[j + 1], last)
-            row.append(best)
-            last = best
-        table.append(row)
-        above = row
-    return table
-
-
-def lcs_walk(
-    left: bytes, right: bytes, table: list[array[int]]
-) -> tuple[bytes, list[tuple[int, int, int, int, int]]]:
-    """The subsequence, and its runs, last first: from, to in left; from, to in right; length."""
-    common = bytearray()
-    matches: list[tuple[int, int, int, int, int]] = []
-    i, j = len(left), len(right)
-    run = 0
-    while i > 0 and j > 0:
-        if left[i - 1] == right[j - 1]:
-            common.append(left[i - 1])
-            run += 1
-            i, j = i - 1, j - 1
-            continue
-        if run:
-            matches.append((i, i + run - 1, j, j + run - 1, run))
-            run = 0
-        if table[i - 1][j] > table[i][j - 1]:
-            i -= 1
-        else:
-            j -= 1
-    if run:
-        matches.append((i, i + run - 1, j, j + run - 1, run))
-    return bytes(reversed(common)), matches
 
 
 def write_matches(
