@@ -85,6 +85,7 @@ def test_after_it_they_are_told(loop: Loop) -> None:
     assert str(loop.ask("EXEC")).startswith("EXECABORT Transaction discarded because of: BUSY")
     running = loop.ask("FUNCTION", "STATS")[1]
     assert running[3] == [b"EVAL", FOREVER.encode(), b"0"] and running[5] == 5000
+    assert loop.ask("SHUTDOWN") == RedisReplyError(BUSY % "SCRIPT")
     assert loop.ask("SCRIPT", "KILL") == b"OK"
     assert loop.go_on().startswith(b"-ERR Script killed by user with SCRIPT KILL. script: ")
     assert loop.ask("SCRIPT", "KILL") == RedisReplyError(

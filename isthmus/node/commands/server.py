@@ -135,6 +135,9 @@ def shutdown(ctx: Context, argv: list[bytes]) -> None:
         raise syntax()
     if b"abort" in words:
         raise RedisError(b"ERR No shutdown in progress.")
+    scripts = ctx.node.scripts
+    if scripts is not None and scripts.busy and b"nosave" not in words:
+        raise RedisError(scripts.busy_text())
     if b"save" in words or ctx.node.server is None:
         raise RedisError(b"ERR Errors trying to SHUTDOWN. Check logs.")
     ctx.node.server.shutdown()

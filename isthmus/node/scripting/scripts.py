@@ -360,6 +360,10 @@ class Scripts:
             return None
         if not self.busy:
             return b""
+        return self.busy_text()
+
+    def busy_text(self) -> bytes:
+        """What is told while something runs for too long."""
         run = self.calls.run
         return BUSY_SCRIPT if run is None or run.is_eval else BUSY_FUNCTION
 
@@ -435,7 +439,7 @@ class Scripts:
         if run.wrote:
             raise RedisError(UNKILLABLE)
         if run.is_eval != is_eval:
-            raise RedisError(BUSY_SCRIPT if run.is_eval else BUSY_FUNCTION)
+            raise RedisError(self.busy_text())
         run.killed = True
 
     # -- libraries ----------------------------------------------------------------------------
