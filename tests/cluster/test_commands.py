@@ -194,3 +194,10 @@ def test_fields_of_info_are_redis_own(client: Client, oracle: Cli) -> None:
     theirs = [row.split(":")[0] for row in oracle("CLUSTER", "INFO").splitlines() if row]
     ours = client("CLUSTER", "INFO").decode().splitlines()[1:]
     assert [row.split(":")[0] for row in ours if row] == theirs
+
+
+def test_what_the_coordinator_decides_is_refused_with_the_reason(client: Client) -> None:
+    for line in ("ADDSLOTS 1", "FORGET x", "FAILOVER", "SET-CONFIG-EPOCH 3"):
+        assert client("CLUSTER", *line.split()).startswith(
+            b"-ERR CLUSTER " + line.split()[0].encode() + b" is not a client's to do: "
+        )

@@ -48,6 +48,19 @@ def test_total_follows_the_clients(store: Store) -> None:
     assert (held.total, held.buffers()) == (CLIENT_BYTES, 0)
 
 
+def test_recent_peaks_are_of_the_last_rounds(store: Store) -> None:
+    held = store.node.client_memory
+    client = connect(store, 700, 900)
+    held.step()
+    assert (held.recent_input(), held.recent_output()) == (700, 900)
+    assert b"client_recent_max_output_buffer:900" in store.run("INFO clients")
+    client.peer = Buffers(0, 0)
+    held.step()
+    assert held.recent_input() == 700
+    held.step()
+    assert (held.recent_input(), held.recent_output()) == (0, 0)
+
+
 def test_many_clients_take_several_steps(store: Store) -> None:
     held = store.node.client_memory
     for _ in range(600):

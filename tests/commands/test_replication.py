@@ -37,3 +37,14 @@ def test_no_waiting_in_transactions(store: Store) -> None:
 
 def test_a_replica_it_cannot_be(store: Store) -> None:
     assert store.error("REPLICAOF", "host", "6379").startswith("ERR this version cannot be")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["ADDSLOTS 1", "DELSLOTSRANGE 1 2", "MEET 127.0.0.1 7000", "RESET", "FAILOVER FORCE",
+     "SETSLOT 1 STABLE", "BUMPEPOCH", "SAVECONFIG"],
+)  # fmt: skip
+def test_a_node_alone_has_no_cluster_to_change(store: Store, line: str) -> None:
+    error = "ERR This instance has cluster support disabled"
+    assert store.error("CLUSTER", *line.split()) == error
+    assert store.error("CLUSTER", "MEET").startswith("ERR wrong number of arguments")

@@ -4,8 +4,8 @@ Everything is answered from the node's cluster view (`ctx.cluster`); a node that
 none and refuses, as Redis does without `cluster-enabled`. Texts and shapes are Redis 7.4's. Where
 the clusters differ, the answer says what is true here: there is no gossip bus, so the port after
 `@` is the node's link port, CLUSTER LINKS is empty, and the only reporter of a failure is the
-coordinator. Commands that change the cluster (ADDSLOTS, MEET, FAILOVER ...) do not exist: the
-coordinator decides, not a client.
+coordinator. Commands that change the cluster (ADDSLOTS, MEET, FAILOVER ...) are refused in
+cluster_admin.py: the coordinator decides, not a client.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from isthmus.node.commands.figures import (
     volatile_keys,
 )
 from isthmus.node.engine.acl_check import DENIED_AUTH, DENIED_CHANNEL, DENIED_COMMAND, DENIED_KEY
-from isthmus.node.engine.client_memory import bytes_of
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.registry import BULK, command, specs
 from isthmus.node.engine.spec import LOADING, SENTINEL, STALE, CommandSpec
@@ -86,14 +85,13 @@ def server_section(ctx: Context, facts: Facts) -> Iterator[Field]:
 def clients_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     node = ctx.node
     clients = node.clients.values()
-    sizes = [bytes_of(client) for client in clients]
     waiting = node.blocking.clients.values()
     on_nokey = {key for blocked in waiting if blocked.nokey for key in blocked.keys}
     yield "connected_clients", len(node.clients)
     yield "cluster_connections", 0
     yield "maxclients", node.config.text("maxclients")
-    yield "client_recent_max_input_buffer", max((size.input for size in sizes), default=0)
-    yield "client_recent_max_output_buffer", max((size.output for size in sizes), default=0)
+    yield "client_recent_max_input_buffer", node.client_memory.recent_input()
+    yield "client_recent_max_output_buffer", node.client_memory.recent_output()
     yield "blocked_clients", len(waiting)
     yield "tracking_clients", len(node.tracking.clients)
     yield "pubsub_clients", len(node.pubsub.clients)

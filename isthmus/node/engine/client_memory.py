@@ -63,12 +63,16 @@ class ClientMemory:
         self.clients = clients
         self.sizes: dict[int, int] = {}
         self.total = 0
+        # The most that waited in one connection, each way: in the last round, and in this one.
+        self.recent = (0, 0)
+        self._peak = (0, 0)
         self._round: list[int] = []
 
     def step(self) -> None:
         """Look at the next connections."""
         if not self._round:
             self._round = list(self.clients)
+            self.recent, self._peak = self._peak, (0, 0)
         count = max(LOOKS_PER_STEP_MIN, len(self.clients) // STEPS_PER_ROUND)
         for _ in range(min(count, len(self._round))):
             client = self.clients.get(self._round.pop())
@@ -76,7 +80,9 @@ class ClientMemory:
                 self._look(client)
 
     def _look(self, client: ClientState) -> int:
-        size = bytes_of(client).total
+        held = bytes_of(client)
+        size = held.total
+        self._peak = max(self._peak[0], held.input), max(self._peak[1], held.output)
         self.total += size - self.sizes.get(client.id, 0)
         self.sizes[client.id] = size
         return size
@@ -84,6 +90,14 @@ class ClientMemory:
     def forget(self, client: ClientState) -> None:
         """The connection is gone."""
         self.total -= self.sizes.pop(client.id, 0)
+
+    def recent_input(self) -> int:
+        """The most input that waited in one connection lately, in bytes."""
+        return max(self.recent[0], self._peak[0])
+
+    def recent_output(self) -> int:
+        """The most output that waited for one connection lately, in bytes."""
+        return max(self.recent[1], self._peak[1])
 
     def buffers(self) -> int:
         """The part that is not the objects of the connections."""
