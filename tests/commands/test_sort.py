@@ -140,7 +140,7 @@ def test_permissions(store: Store) -> None:
     store("ACL", "SETUSER", "half", "on", "nopass", "+@all", "~l", "%W~d")
     store("ACL", "SETUSER", "full", "on", "nopass", "+@all", "~l", "%R~*")
     store("AUTH", "half", "x")
-    text = "ERR %s option of SORT denied due to insufficient ACL permissions"
+    text = "ERR %s option of SORT denied due to insufficient ACL permissions."
     assert store.error("SORT", "l", "BY", "w_*") == text % "BY"
     assert store.error("SORT", "l", "GET", "#") == text % "GET"
     assert store("SORT", "l", "BY", "nosort", "STORE", "d") == 2

@@ -150,7 +150,7 @@ def flags_of(ctx: Context, client: ClientState) -> bytes:
 
 def line_of(ctx: Context, client: ClientState, argv: list[bytes] | None = None) -> bytes:
     """The line of CLIENT LIST about a client, without its end; argv: what the caller is running."""
-    last = ctx.spec.name if client is ctx.session else client.last_command
+    last = client.last_command
     held = bytes_of(client, argv if client is ctx.session else None)
     mine = ctx.node.pubsub.of(client)
     how = ctx.node.tracking.clients.get(client)

@@ -136,7 +136,7 @@ class Request:
             )
         if not reads_every_key(ctx.session.user, ctx.spec, argv):
             raise RedisError(
-                b"ERR " + word + b" option of SORT denied due to insufficient ACL permissions"
+                b"ERR " + word + b" option of SORT denied due to insufficient ACL permissions."
             )
 
 
