@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-import isthmus.node.commands.cluster  # noqa: F401  (registers the commands)
 from isthmus.node.cluster.view import ClusterView
+from isthmus.node.commands import load_all
 from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.config import Config
 from isthmus.node.engine.execute import execute
@@ -17,6 +17,8 @@ from isthmus.node.engine.rng import Rng
 from isthmus.wire.slots import key_slot
 from tests.cluster.test_view import A, B, D, topology
 from tests.support import servers
+
+load_all()
 
 
 class Client:
