@@ -248,6 +248,18 @@ def test_past_the_output_limit_a_peer_is_cut_off(world: World) -> None:
     assert ended(far)
 
 
+def test_what_others_send_in_one_turn_does_not_pile_up(world: World) -> None:
+    peer, far = world.connect(send_buffer=4096)
+    peer.output_bytes_max = 100_000
+    for _ in range(1000):
+        peer.send(b"x" * 30_000)
+        assert peer.pending_output() <= 130_000
+    assert peer.open, "the owner of the pump may be in the middle of something"
+    world.settle()
+    assert not peer.open
+    assert world.pump.output_limit_disconnections == 1
+
+
 def test_the_output_limit_holds_for_what_others_send(world: World) -> None:
     peer, far = world.connect(send_buffer=4096)
     peer.output_bytes_max = 200_000

@@ -22,6 +22,8 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.node.engine.effect_log import NOTE_EVENTS, NOTE_MISS, NOTE_NEW, Effect
+from isthmus.node.engine.pubsub import PubSub
+from isthmus.wire.scalars import i64
 
 PARAMETER = "notify-keyspace-events"
 ALL = "g$lshzxetd"
@@ -32,6 +34,7 @@ class Notifier:
 
     def __init__(self, node: Any) -> None:
         self.node = node
+        self.pubsub: PubSub = node.pubsub
         self.classes: frozenset[bytes] = frozenset()
         self.keyspace = False
         self.keyevent = False
@@ -61,8 +64,7 @@ class Notifier:
 
     def effects(self, batch: list[Effect]) -> None:
         """Tell the events of a command."""
-        pubsub = self.node.pubsub
-        if not (pubsub.channels or pubsub.patterns):
+        if not (self.pubsub.channels or self.pubsub.patterns):
             return
         for effect in batch:
             if effect.event:
@@ -86,11 +88,11 @@ class Notifier:
         elif name == b"MOVE":
             self.send(int(argv[2]), key, b"move_to", b"g")
 
-    def send(self, db: int, key: bytes, event: bytes, event_class: bytes) -> None:
+    def send(self, db: i64, key: bytes, event: bytes, event_class: bytes) -> None:
         """Publish one event if its class is asked for."""
         if event_class not in self.classes:
             return
         if self.keyspace:
-            self.node.pubsub.publish(b"__keyspace@%d__:%b" % (db, key), event)
+            self.pubsub.publish(b"__keyspace@%d__:%b" % (db, key), event)
         if self.keyevent:
-            self.node.pubsub.publish(b"__keyevent@%d__:%b" % (db, event), key)
+            self.pubsub.publish(b"__keyevent@%d__:%b" % (db, event), key)
