@@ -1,0 +1,11 @@
+from isthmus.node.engine.pubsub cimport PubSub
+
+cdef class Notifier:
+    cdef public object node
+    cdef public PubSub pubsub
+    cdef public frozenset classes
+    cdef public bint keyspace
+    cdef public bint keyevent
+    cdef public bint _attached
+    cdef tell(self, object effect)
+    cdef send(self, long long db, bytes key, bytes event, bytes event_class)
