@@ -80,6 +80,10 @@ class Monitors:
 
     def announce(self, ctx: Any, spec: CommandSpec, argv: list[bytes]) -> None:
         """A command is about to run: a script is shown before the commands it runs."""
+        scripts = self.node.scripts
+        # One that had been paused was shown when it began; now it only gets its reply.
+        if scripts is not None and ctx.session.id in scripts.finished:
+            return
         if spec.group == "scripting":
             self.show(ctx, argv, from_script=False)
 

@@ -25,6 +25,7 @@ from isthmus.node.scripting.runtime import Runtime
 from isthmus.wire.logs import log
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import format_float
+from isthmus.wire.slots import key_slot
 
 # Faults of ours in a command; anything else is no business of a script's.
 FAULTS = (
@@ -66,6 +67,11 @@ class Run:
         self.out_of_memory = False
         self.wrote = False
         self.killed = False
+
+    def declare(self, keys: list[bytes]) -> None:
+        """Note the slot of the keys the script was called with."""
+        if keys and not self.cross_slot:
+            self.slot = key_slot(keys[0])
 
 
 def spelt(value: Any) -> bytes | None:

@@ -191,6 +191,7 @@ class Scripts:
             if not keep:
                 self.evict()
                 self.evaluated[sha] = None
+            self.report()
         if keep and not script.kept:
             script.kept = True
             self.evaluated.pop(sha, None)
@@ -225,8 +226,13 @@ class Scripts:
         self.drop_garbage()
 
     def drop_garbage(self) -> None:
+        self.report()
         if self._runtime is not None:
             self._runtime.tidy()
+
+    def report(self) -> None:
+        """Tell what the texts take, which counts against maxmemory; the Lua state does not."""
+        self.node.memory.extra["scripts"] = self.scripts_bytes + self.registry.bytes
 
     # -- running ------------------------------------------------------------------------------
 
@@ -246,6 +252,7 @@ class Scripts:
         elif ctx.gates & GATE_MEMORY:
             run.out_of_memory = not self.node.memory.make_room(ctx, session)
         keys, arguments = argv[3 : 3 + keys_count], argv[3 + keys_count :]
+        run.declare(keys)
         runtime, compiled, protocol = self.runtime, script.compiled, session.protocol
         self.perform(
             ctx, run, compiled.tail_line,
@@ -259,6 +266,7 @@ class Scripts:
         run = Run(session, function.name, argv, ctx.clock.mono_ns(), is_eval=False)
         self.restrict(ctx, run, frozenset(function.flags), read_only)
         keys, arguments = argv[3 : 3 + keys_count], argv[3 + keys_count :]
+        run.declare(keys)
         runtime, protocol = self.runtime, session.protocol
         self.perform(
             ctx, run, function.library.tail_line,
@@ -452,11 +460,13 @@ class Scripts:
         except LibraryError as error:
             raise RedisError(error.text) from None
         finally:
-            self.runtime.tidy()
+            self.drop_garbage()
 
     def delete_library(self, name: bytes) -> bool:
         """FUNCTION DELETE. False if there is none of that name."""
-        return self.registry.remove(name)
+        found = self.registry.remove(name)
+        self.report()
+        return found
 
     def flush_libraries(self) -> None:
         """FUNCTION FLUSH."""
@@ -476,7 +486,7 @@ class Scripts:
         except (payload.PayloadError, LibraryError) as error:
             raise RedisError(error.text) from None
         finally:
-            self.runtime.tidy()
+            self.drop_garbage()
 
     # -- what INFO and MEMORY tell ------------------------------------------------------------
 
