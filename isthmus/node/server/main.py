@@ -140,7 +140,8 @@ class NodeServer:
     def process_facts(self) -> dict[str, str]:
         """What INFO tells of this process; see facts.py."""
         names = [listener.getsockname() for listener in self.endpoints.sockets()]
-        return process_facts(self.pump, self.cron, names)
+        facts = process_facts(self.pump, self.cron, names)
+        return {**facts, "config_file": self.node.config.path}
 
     def reset_counters(self) -> None:
         """CONFIG RESETSTAT, as far as the process counts."""
