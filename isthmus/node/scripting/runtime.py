@@ -32,7 +32,7 @@ STACK_ARGUMENTS_MAX = 4000
 REPLY_DEPTH_MAX = 1990
 REDIS_VERSION = b"7.4.0"
 REDIS_VERSION_NUM = 0x070400
-_LIBRARIES = ("patterns", "cjson", "cmsgpack", "struct", "bit")
+_LIBRARIES = ("patterns", "cjson", "cmsgpack", "struct", "bit", "replies", "api")
 # What Python's handles on the functions of a library may take in Lua.
 _WRAPPERS_BYTES = 1 << 16
 HERE = Path(__file__).parent
