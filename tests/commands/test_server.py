@@ -88,6 +88,18 @@ def test_counters(store: Store) -> None:
     assert sections(store.run("INFO stats"))["Stats"]["expired_keys"] == "1"
 
 
+def test_made_up_error_codes_end_the_counting(store: Store) -> None:
+    for number in range(129):
+        store.node.ctx.fail(b"CODE%d text" % number)
+    store.node.ctx.reply.clear()
+    store.error("GET")
+    shown = sections(store.run("INFO errorstats"))["Errorstats"]
+    assert shown == {"errorstat_ERRORSTATS_DISABLED": "count=1"}
+    store.run("CONFIG RESETSTAT")
+    store.error("GET")
+    assert "errorstat_ERR" in sections(store.run("INFO errorstats"))["Errorstats"]
+
+
 LISTED = Path(__file__).parent.parent / "data/redis-7.4-info-fields.txt"
 # These fields are named by what happened.
 BY_CONTENT = ("Commandstats", "Errorstats", "Latencystats", "Keyspace", "Debug")

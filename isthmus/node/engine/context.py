@@ -21,6 +21,7 @@ from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64
 
 ERROR_CODES_MAX = 128
+NO_ERROR_COUNTS = b"ERRORSTATS_DISABLED"
 # Bits of Context.gates.
 GATE_CLUSTER = 1
 GATE_MONITOR = 2
@@ -74,10 +75,15 @@ class Context:
         """Write an error reply and count it by its code."""
         self.reply.error(text)
         self.error_replies += 1
+        counts = self.error_counts
         code = text.split(b" ", 1)[0]
-        # As in Redis, a flood of made-up codes (scripts can make them) may not grow the table.
-        if code in self.error_counts or len(self.error_counts) < ERROR_CODES_MAX:
-            self.error_counts[code] = self.error_counts.get(code, 0) + 1
+        if code in counts:
+            counts[code] += 1
+        elif len(counts) < ERROR_CODES_MAX and NO_ERROR_COUNTS not in counts:
+            counts[code] = 1
+        elif NO_ERROR_COUNTS not in counts:
+            # As in Redis: scripts can make up codes, so past a limit none is counted any more.
+            self.error_counts = {NO_ERROR_COUNTS: 1}
 
     def block(
         self, kind: bytes, keys: list[bytes], argv: list[bytes], deadline_ms: int,
