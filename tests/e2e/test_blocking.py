@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import hiredis
 import pytest
 import redis
 
 from tests.e2e.test_standalone import port as port  # the fixture of a node alone
+from tests.support.peer import Peer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
-
-
-class Peer:
-    """A connection whose requests and replies need not alternate."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self.reader = hiredis.Reader()
-        self.id = self("CLIENT", "ID")
-
-    def send(self, *args: Any) -> None:
-        self.socket.sendall(hiredis.pack_command(tuple(str(arg).encode() for arg in args)))
-
-    def receive(self) -> Any:
-        while (reply := self.reader.gets()) is False:
-            self.reader.feed(self.socket.recv(65536))
-        return reply
-
-    def __call__(self, *args: Any) -> Any:
-        self.send(*args)
-        return self.receive()
 
 
 Connect = Callable[[], Peer]
@@ -50,7 +27,7 @@ def connect(port: int) -> Iterator[Connect]:
 
     yield connect
     for peer in made:
-        peer.socket.close()
+        peer.close()
 
 
 @pytest.fixture
@@ -121,7 +98,7 @@ def test_who_goes_away_gets_nothing(connect: Connect, client: redis.Redis) -> No
     peer = connect()
     peer.send("BLPOP", "l", 0)
     await_blocked(client, 1)
-    peer.socket.close()
+    peer.close()
     await_blocked(client, 0)
     assert client.rpush("l", "x") == 1
     assert client.lrange("l", 0, -1) == [b"x"]

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import random
 import select
-import socket
 from collections.abc import Callable
 from typing import Any
 
-import hiredis
 import pytest
 
+from tests.support.peer import Peer
 from tests.support.servers import Server
-from tests.support.store import RedisReplyError, Store
+from tests.support.store import Store
 from tests.support.waiting import Clients
 
 pytestmark = [pytest.mark.oracle, pytest.mark.slow]
@@ -49,35 +48,12 @@ def words(text: str) -> list[list[bytes]]:
     return [line.encode().split() for line in lines]
 
 
-class Peer:
-    """One connection to the real server."""
-
-    def __init__(self, server: Server, protocol: int) -> None:
-        self.socket = socket.create_connection((server.host, server.port), timeout=10)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.reader = hiredis.Reader(replyError=RedisReplyError)
-        self(b"HELLO", b"%d" % protocol)
-        self.id = self(b"CLIENT", b"ID")
-
-    def send(self, *argv: bytes) -> None:
-        self.socket.sendall(hiredis.pack_command(argv))
-
-    def receive(self) -> Any:
-        while (reply := self.reader.gets()) is False:
-            self.reader.feed(self.socket.recv(1 << 16))
-        return reply
-
-    def __call__(self, *argv: bytes) -> Any:
-        self.send(*argv)
-        return self.receive()
-
-
 class Real:
     """Our clients of the real server, and one more to ask it who waits."""
 
     def __init__(self, server: Server, protocol: int) -> None:
         self.server, self.protocol = server, protocol
-        self.main, self.control = Peer(server, protocol), Peer(server, 2)
+        self.main, self.control = Peer(server.port, protocol), Peer(server.port)
         self.waiting: dict[str, Peer] = {}
         self.idle: dict[str, Peer] = {}
 
@@ -90,7 +66,7 @@ class Real:
     def wait(self, name: str, argv: list[bytes]) -> Any:
         """Run a command that may wait: its reply, or None."""
         if name not in self.idle:
-            self.idle[name] = Peer(self.server, self.protocol)
+            self.idle[name] = Peer(self.server.port, self.protocol)
         peer = self.idle[name]
         peer.send(*argv)
         while not select.select([peer.socket], [], [], 0)[0]:
@@ -113,7 +89,7 @@ class Real:
     def leave(self, name: str) -> None:
         """Close a connection; return once the server knows."""
         peer = self.waiting.pop(name)
-        peer.socket.close()
+        peer.close()
         while peer.id in self.blocked():
             continue
 
@@ -121,7 +97,7 @@ class Real:
         for name in list(self.waiting):
             self.leave(name)
         for peer in (*self.idle.values(), self.main, self.control):
-            peer.socket.close()
+            peer.close()
 
 
 def contents(call: Callable[..., Any]) -> Any:

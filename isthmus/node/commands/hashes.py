@@ -9,6 +9,7 @@ from __future__ import annotations
 from isthmus.node.commands.scan_options import (
     ScanOptions,
     parse_cursor,
+    write_found,
     write_nothing,
     write_page,
 )
@@ -232,7 +233,7 @@ def hgetall(ctx: Context, argv: list[bytes]) -> None:
         ctx.reply.map(0)
         return
     ctx.reply.map(value.count)
-    value.write_all(ctx.reply, True, True)
+    value.write_fields(ctx.reply, True, True)
 
 
 @command("HKEYS key", since="2.0.0", group="hash", flags=READONLY, categories="HASH",
@@ -245,7 +246,7 @@ def hkeys(ctx: Context, argv: list[bytes]) -> None:
         ctx.reply.empty_array()
         return
     ctx.reply.array(value.count)
-    value.write_all(ctx.reply, True, False)
+    value.write_fields(ctx.reply, True, False)
 
 
 @command("HVALS key", since="2.0.0", group="hash", flags=READONLY, categories="HASH",
@@ -258,7 +259,7 @@ def hvals(ctx: Context, argv: list[bytes]) -> None:
         ctx.reply.empty_array()
         return
     ctx.reply.array(value.count)
-    value.write_all(ctx.reply, False, True)
+    value.write_fields(ctx.reply, False, True)
 
 
 @command("HLEN key", since="2.0.0", group="hash", flags=READONLY | FAST, categories="HASH",
@@ -329,4 +330,8 @@ def hscan(ctx: Context, argv: list[bytes]) -> None:
     if value is None:
         write_nothing(ctx)
         return
-    write_page(ctx, value, cursor, not value.outgrown, ScanOptions(argv, True))
+    options = ScanOptions(argv, True)
+    if value.outgrown:
+        write_page(ctx, value, cursor, options)
+    else:
+        write_found(ctx, 0, value.ordered(options.values, False, ctx.now_ms), options)

@@ -1,6 +1,6 @@
 from isthmus.node.engine.context cimport Context
 from isthmus.node.values.lists cimport (
-    ListValue, insert, move, pop, pop_one, push, remove, replace, trim
+    ListValue, grows, insert, move, pop, pop_one, push, remove, replace, trim
 )
 
 cpdef bint is_left(bytes word)

@@ -20,6 +20,7 @@ from isthmus.node.engine.registry import ARRAY, BULK, INTEGER, NULL, OK, command
 from isthmus.node.engine.spec import DENYOOM, FAST, READONLY, WRITE
 from isthmus.node.values.lists import (
     ListValue,
+    grows,
     insert,
     move,
     pop,
@@ -356,6 +357,8 @@ def lset(ctx: Context, argv: list[bytes]) -> None:
     if index < 0:
         index += len(value)
     if not 0 <= index < len(value):
+        # Redis makes room before it looks, which shows in the encoding.
+        grows(ctx.db, value, 1, len(argv[3]))
         raise RedisError(INDEX_OUT_OF_RANGE)
     replace(ctx.db, argv[1], value, index, argv[3])
     ctx.reply.ok()

@@ -72,23 +72,23 @@ class ScanOptions:
                 raise syntax()
 
 
-def write_page(ctx: Context, table: Table, cursor: int, whole: bool, options: ScanOptions) -> None:
-    """Write the next cursor and the entries of one page."""
+def write_page(ctx: Context, table: Table, cursor: int, options: ScanOptions) -> None:
+    """Write the next cursor and the entries of one page of a large collection."""
     found: list[Any] = []
-    width = 2 if options.values else 1
-    if whole:
-        cursor = 0
-        while (cursor := table.scan(cursor, found, options.values, ctx.now_ms)) != 0:
-            pass
-    else:
-        buckets = options.count * BUCKETS_PER_ELEMENT
-        wanted = options.count * width
-        while True:
-            cursor = table.scan(cursor, found, options.values, ctx.now_ms)
-            buckets -= 1
-            if cursor == 0 or buckets == 0 or len(found) >= wanted:
-                break
+    buckets = options.count * BUCKETS_PER_ELEMENT
+    wanted = options.count * (2 if options.values else 1)
+    while True:
+        cursor = table.scan(cursor, found, options.values, ctx.now_ms)
+        buckets -= 1
+        if cursor == 0 or buckets == 0 or len(found) >= wanted:
+            break
+    write_found(ctx, cursor, found, options)
+
+
+def write_found(ctx: Context, cursor: int, found: list[Any], options: ScanOptions) -> None:
+    """Write a cursor and those of the entries found that match."""
     if options.pattern is not None:
+        width = 2 if options.values else 1
         kept: list[Any] = []
         for at in range(0, len(found), width):
             if glob_match(options.pattern, found[at]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from isthmus.node.commands.scan_options import (
     ScanOptions,
     parse_cursor,
+    write_found,
     write_nothing,
     write_page,
 )
@@ -20,6 +21,7 @@ from isthmus.node.engine.registry import ANY, ARRAY, BULK, INTEGER, NULL, SET, c
 from isthmus.node.engine.spec import DENYOOM, FAST, READONLY, WRITE
 from isthmus.node.values.draws import distinct_keys, write_distinct, write_repeats
 from isthmus.node.values.sets import (
+    HASHTABLE,
     SetValue,
     add_members,
     create,
@@ -113,7 +115,7 @@ def smembers(ctx: Context, argv: list[bytes]) -> None:
         ctx.reply.set(0)
         return
     ctx.reply.set(value.count)
-    value.write_all(ctx.reply, True, False)
+    value.write_members(ctx.reply)
 
 
 @command("SISMEMBER key member", since="1.0.0", group="set", flags=READONLY | FAST,
@@ -170,7 +172,7 @@ def pop_many(ctx: Context, argv: list[bytes]) -> None:
         ctx.reply.set(0)
     elif count >= len(value):
         ctx.reply.set(value.count)
-        value.write_all(ctx.reply, True, False)
+        value.write_members(ctx.reply)
         take_all(ctx.db, argv[1], value)
     else:
         drawn = distinct_keys(value, count, ctx.rng)
@@ -239,7 +241,11 @@ def sscan(ctx: Context, argv: list[bytes]) -> None:
     if value is None:
         write_nothing(ctx)
         return
-    write_page(ctx, value, cursor, value.shape < 2, ScanOptions(argv, False))
+    options = ScanOptions(argv, False)
+    if value.shape == HASHTABLE:
+        write_page(ctx, value, cursor, options)
+    else:
+        write_found(ctx, 0, value.keys(), options)
 
 
 # --- several sets --------------------------------------------------------------------------------

@@ -342,7 +342,12 @@ def write_distinct(ctx: Context, value: ZSetValue, count: int, scores: bool) -> 
     """`count` different members, no more than there are."""
     nested = scores and ctx.reply.protocol >= 3
     ctx.reply.array(2 * count if scores and not nested else count)
-    for member in distinct_keys(value, count, ctx.rng):
+    if count == value.count:
+        # As in Redis, all of them come as they are walked there: from the highest down.
+        drawn = value.members(count - 1, count, True)
+    else:
+        drawn = distinct_keys(value, count, ctx.rng)
+    for member in drawn:
         if nested:
             ctx.reply.array(2)
         ctx.reply.bulk(member)

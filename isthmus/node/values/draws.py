@@ -30,7 +30,9 @@ REPLY_TOO_LARGE = b"ERR the reply would be larger than %d bytes" % REPLY_BYTES_M
 
 
 def distinct_keys(table: Table, count: i64, rng: Rng) -> list[bytes]:
-    """`count` different keys in random order; all of them if there are not more."""
+    """`count` different keys in random order; all of them, in theirs, if there are not more."""
+    if count >= table.count:
+        return table.keys()
     if count * SHUFFLE_FRACTION >= table.count:
         keys = table.keys()
         shuffle(keys, count, rng)

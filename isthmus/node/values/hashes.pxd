@@ -1,11 +1,13 @@
 cimport cython
 
 from isthmus.node.engine.keyspace cimport Database
+from isthmus.node.engine.ordered_table cimport OrderedTable
 from isthmus.node.engine.table cimport Table
 from isthmus.node.values.keys cimport delete
 from isthmus.wire.digits cimport parse_int
+from isthmus.wire.reply cimport ReplyWriter
 
-cdef class HashValue(Table):
+cdef class HashValue(OrderedTable):
     cdef public bint outgrown
     cdef public bint grown
     cdef public bint timed
@@ -15,6 +17,7 @@ cdef class HashValue(Table):
     @cython.locals(new=bint)
     cpdef bint write_keep(self, bytes field, bytes value)
     cdef void measure(self, bytes field, bytes value, bint new)
+    cpdef void write_fields(self, ReplyWriter reply, bint fields, bint values)
     cpdef bint overdue(self, long long now)
     @cython.locals(cursor="unsigned long long")
     cpdef list live_items(self, long long now)

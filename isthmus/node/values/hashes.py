@@ -3,9 +3,9 @@
 A hash is a Table of fields; values up to 1 KiB lie packed beside their field. `outgrown` is what
 Redis calls the encoding "hashtable": it is set once a hash has had more fields, or a longer field
 or value, than a listpack may have, and never taken back. Nothing is stored differently then; only
-OBJECT ENCODING and the paging of HSCAN look at it. The thresholds are configuration, which effects
-may not read: commands call `fit` behind an effect that left `grown` set; a replayed effect goes by
-Redis' default thresholds.
+OBJECT ENCODING, the paging of HSCAN and the order of replies look at it. The thresholds are
+configuration, which effects may not read: commands call `fit` behind an effect that left `grown`
+set; a replayed effect goes by Redis' default thresholds.
 
 A field may have an expiry: that of its entry in the Table. `overdue` tells readers whether a look
 at the clock is needed at all; a hash without such fields pays one comparison for it. As in Redis, a
@@ -29,9 +29,11 @@ from typing import Any
 
 from isthmus.node.engine.effect import replays
 from isthmus.node.engine.keyspace import Database
+from isthmus.node.engine.ordered_table import OrderedTable
 from isthmus.node.engine.table import Table
 from isthmus.node.values.keys import delete
 from isthmus.wire.digits import parse_int
+from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64
 
 LISTPACK_ENTRIES_MAX = 512
@@ -45,7 +47,7 @@ DONE = 1
 DELETED = 2
 
 
-class HashValue(Table):
+class HashValue(OrderedTable):
     """The value of a key that holds a hash."""
 
     kind = b"hash"
@@ -97,8 +99,28 @@ class HashValue(Table):
         """True if there may be fields whose time has come; False if there are none."""
         return self.volatile_count > 0 and self.expire_hint <= now
 
+    def keys(self) -> list[bytes]:
+        """All fields, as a new list; in the order of a listpack while this would be one."""
+        return Table.keys(self) if self.outgrown else self.ordered(False, False, -1)
+
+    def items(self) -> list[tuple[bytes, Any]]:
+        """All (field, value), as a new list, in the order of keys()."""
+        if self.outgrown:
+            return Table.items(self)
+        flat = self.ordered(True, False, -1)
+        return list(zip(flat[::2], flat[1::2], strict=True))
+
+    def write_fields(self, reply: ReplyWriter, fields: bool, values: bool) -> None:
+        """Write all fields and/or values as bulk strings, without a header."""
+        if self.outgrown:
+            self.write_all(reply, fields, values)
+        else:
+            self.write_ordered(reply, fields, values, False)
+
     def live_items(self, now: i64) -> list[Any]:
         """Field, value, field, value...: those whose time has not come."""
+        if not self.outgrown:
+            return self.ordered(True, False, now)
         found: list[Any] = []
         cursor = self.scan(0, found, True, now)
         while cursor:
@@ -111,6 +133,7 @@ class HashValue(Table):
         items = self.live_items(now)
         for at in range(0, len(items), 2):
             made.put(items[at], items[at + 1])
+        made.outgrown = self.outgrown
         return made
 
     def expiries(self) -> dict[bytes, int]:
@@ -128,7 +151,8 @@ class HashValue(Table):
         made = HashValue()
         for field, value in self.items():
             made.put(field, value)
-        for field, when in self.expiries().items():
+        # Of those that are due together the last one set comes first.
+        for field, when in reversed(self.expiries().items()):
             made.set_expiry(field, when)
         made.outgrown = self.outgrown
         made.timed = self.timed

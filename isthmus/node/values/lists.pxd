@@ -5,7 +5,7 @@ cdef class ListValue(PackedList):
     cpdef bytes encoding(self)
 
 cdef long long bytes_limit(long long size)
-cdef void grows(Database db, ListValue value, long long count, long long added)
+cpdef void grows(Database db, ListValue value, long long count, long long added)
 cdef void shrank(Database db, ListValue value)
 
 cpdef ListValue push(Database db, bytes key, ListValue value, list[bytes] elements, bint front)

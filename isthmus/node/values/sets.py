@@ -2,7 +2,8 @@
 
 A set is a Table of bare members. `shape` is what Redis would store it as, and only grows: an intset
 while every member ever added was a whole number, a listpack, a hashtable. Nothing is stored
-differently; only OBJECT ENCODING and the paging of SSCAN look at it. The thresholds are
+differently; only OBJECT ENCODING, the paging of SSCAN and the order of replies look at it: an
+intset is sorted, a listpack in the order in which the members came. The thresholds are
 configuration, which effects may not read: commands call `fit` behind an effect that left `grown`
 set; a replayed effect goes by Redis' default thresholds.
 
@@ -17,9 +18,11 @@ from __future__ import annotations
 
 from isthmus.node.engine.effect import replays
 from isthmus.node.engine.keyspace import Database
+from isthmus.node.engine.ordered_table import OrderedTable
 from isthmus.node.engine.table import Table
 from isthmus.node.values.keys import delete
 from isthmus.wire.digits import parse_int
+from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64
 
 INTSET, LISTPACK, HASHTABLE = 0, 1, 2
@@ -44,7 +47,7 @@ def is_integer(member: bytes) -> bool:
     return True
 
 
-class SetValue(Table):
+class SetValue(OrderedTable):
     """The value of a key that holds a set."""
 
     kind = b"set"
@@ -64,7 +67,9 @@ class SetValue(Table):
             if len(member) > self.longest:
                 self.longest = len(member)
             if self.shape == 0 and not is_integer(member):
+                # The members of the intset come first, sorted as they were in it.
                 self.shape = 1
+                self.rearrange(True)
         return True
 
     def fit(self, intset_max: i64, listpack_max: i64, value_bytes_max: i64) -> None:
@@ -83,6 +88,17 @@ class SetValue(Table):
     def encoding(self) -> bytes:
         """What OBJECT ENCODING answers."""
         return ENCODINGS[self.shape]
+
+    def keys(self) -> list[bytes]:
+        """All members, as a new list; in Redis' order while this would be an intset or listpack."""
+        return Table.keys(self) if self.shape == 2 else self.ordered(False, self.shape == 0, -1)
+
+    def write_members(self, reply: ReplyWriter) -> None:
+        """Write all members as bulk strings, without a header."""
+        if self.shape == 2:
+            self.write_all(reply, True, False)
+        else:
+            self.write_ordered(reply, True, False, self.shape == 0)
 
     def plain(self) -> set[bytes]:
         """The members."""
@@ -206,6 +222,19 @@ Sets = list[SetValue]
 Operands = list[SetValue | None]
 
 
+def as_collected(members: list[bytes]) -> list[bytes]:
+    """The members as Redis has them, which collects them in a set: sorted if that is an intset.
+
+    (Where one of the sets is no intset, it collects in a hashtable, of no certain order.)
+    """
+    if len(members) > INTSET_ENTRIES_MAX:
+        return members
+    for member in members:
+        if not is_integer(member):
+            return members
+    return sorted(members, key=int)
+
+
 def union(values: Operands) -> list[bytes]:
     """The members of any of the sets, each once; None is an empty set."""
     seen: dict[bytes, None] = {}
@@ -213,7 +242,7 @@ def union(values: Operands) -> list[bytes]:
         if value is not None:
             for member in value.keys():
                 seen[member] = None
-    return list(seen)
+    return as_collected(list(seen))
 
 
 def difference(values: Operands) -> list[bytes]:
@@ -226,7 +255,7 @@ def difference(values: Operands) -> list[bytes]:
     for member in first.keys():
         if not held_by_any(others, member):
             left.append(member)
-    return left
+    return as_collected(left)
 
 
 def intersection(values: Operands, limit: i64) -> list[bytes]:
@@ -236,12 +265,23 @@ def intersection(values: Operands, limit: i64) -> list[bytes]:
         return common
     others = sorted([value for value in values if value is not None], key=len)
     smallest = others.pop(0)
-    for member in smallest.keys():
-        if held_by_all(others, member):
-            common.append(member)
-            if len(common) == limit:
-                break
-    return common
+    if limit == 0:
+        for member in smallest.keys():
+            if held_by_all(others, member):
+                common.append(member)
+        return common
+    # Few may be wanted of very many: those are not even listed.
+    cursor = 0
+    while True:
+        page: list[bytes] = []
+        cursor = smallest.scan(cursor, page, False, -1)
+        for member in page:
+            if held_by_all(others, member):
+                common.append(member)
+                if len(common) == limit:
+                    return common
+        if cursor == 0:
+            return common
 
 
 def held_by_any(values: Sets, member: bytes) -> bool:
