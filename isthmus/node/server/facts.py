@@ -95,10 +95,12 @@ def process_facts(pump: Pump, cron: Cron, listening: list[Any]) -> dict[str, str
         **allocator_facts(),
         **loop_facts(pump, cron),
     }
-    for number, name in enumerate(listening[:2]):
-        if isinstance(name, tuple):
-            facts.setdefault("tcp_port", str(name[1]))
-            facts[f"listener{number}"] = f"name=tcp,bind={name[0]},port={name[1]}"
-        else:
-            facts[f"listener{number}"] = f"name=unix,bind={name}"
+    kinds = []
+    tcp = [name for name in listening if isinstance(name, tuple)]
+    if tcp:
+        facts["tcp_port"] = str(tcp[0][1])
+        hosts = ",".join(f"bind={name[0]}" for name in tcp)
+        kinds.append(f"name=tcp,{hosts},port={tcp[0][1]}")
+    kinds += [f"name=unix,bind={name}" for name in listening if not isinstance(name, tuple)]
+    facts.update({f"listener{number}": text for number, text in enumerate(kinds)})
     return facts
