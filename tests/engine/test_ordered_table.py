@@ -26,6 +26,7 @@ def test_entries_come_in_the_order_of_their_arrival() -> None:
     assert table.ordered(True, False, -1) == [
         b"c", b"w" * 2000, b"a", b"overwritten", b"b", b"v"
     ]  # fmt: skip
+    assert table.fetch(b"a", 0) == b"overwritten"
     table.discard(b"c")
     table.put(b"c", b"again")
     assert table.ordered(False, False, -1) == [b"a", b"b", b"c"]

@@ -60,6 +60,12 @@ class OrderedTable(Table):
             rec.clock = self._next()
         super()._set_rec_expiry(rec, expire)
 
+    def fetch(self, key: bytes, now: int) -> Any:
+        """The value of key; None if missing or expired by now."""
+        # Table's marks the record as used; here that would be another place.
+        rec = self._find(key)
+        return None if rec is None or 0 <= rec.expire <= now else rec.value
+
     def _arranged(self, numbers: bool) -> list[tuple[bytes, _Rec]]:
         def place(entry: tuple[bytes, _Rec]) -> tuple[int, int]:
             key, rec = entry

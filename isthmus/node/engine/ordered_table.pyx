@@ -71,6 +71,13 @@ cdef class OrderedTable(Table):
         rec.meta = (rec.meta & ~<uint32_t>MARK) | place
         return Table.set_expiry(self, key, expire)
 
+    cpdef object fetch(self, bytes key, long long now):
+        # Table's marks the record as used; here that would be another place.
+        cdef Rec* rec = self.find(key)
+        if rec == NULL or (rec.meta & EXPIRES and rec_expiry(rec)[0] <= now):
+            return None
+        return rec_load(rec)
+
     cdef Place* arranged(self, bint numbers) except? NULL:
         """Every record in order, to be freed by the caller; NULL if there is none."""
         cdef Py_ssize_t i, n = 0, at
