@@ -121,8 +121,6 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
     """Run a command that passed the gates; its errors become its reply."""
     mark = ctx.reply.mark()
     ctx.spec = spec
-    spec.calls += 1
-    ctx.commands += 1
     # A command that waited is shown when it came, not each time it is tried again.
     monitored: i64 = 0
     if ctx.gates and ctx.session.blocked is None:
@@ -145,8 +143,12 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
         ctx.node.monitors.feed(ctx, spec, argv)
     now = ctx.clock.mono_ns()
     nanos = now - ctx.mark_ns
+    # Counted when it is done: INFO does not see itself, CONFIG RESETSTAT sees itself afterwards.
+    spec.calls += 1
+    ctx.commands += 1
     spec.nanos += nanos
-    spec.histogram.note(nanos)
+    if ctx.session.blocked is None or not ctx.session.blocked.again:
+        spec.histogram.note(nanos)
     ctx.mark_ns = now
     if nanos > ctx.slow_ns:
         ctx.node.observe_slow(spec, argv, nanos)
@@ -268,10 +270,16 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
 def obstacle(ctx: Context, session: ClientState, spec: CommandSpec) -> bytes | None:
     """The error for what keeps the process or the client from running the command now; None if
     nothing does, an empty text if it must wait."""
-    if ctx.gates & GATE_MEMORY and not ctx.node.memory.make_room(ctx, session):
+    if ctx.gates & GATE_MEMORY:
+        enough = ctx.node.memory.make_room(ctx, session)
+        if ctx.own_pushes and not (session.reply_off or session.reply_skip):
+            # What the client is told of evicted keys comes before the reply, as in Redis.
+            ctx.reply.raw(b"".join(ctx.own_pushes))
+            ctx.own_pushes = []
         # A transaction is refused as a whole at EXEC, when one of its commands may not run.
-        if spec.flags & DENYOOM or (
-            spec.name == b"exec" and any(queued.flags & DENYOOM for queued, _ in session.queue)
+        if not enough and (
+            spec.flags & DENYOOM
+            or (spec.name == b"exec" and any(one.flags & DENYOOM for one, _ in session.queue))
         ):
             return OOM
     if session.gates & GATE_PUBSUB:

@@ -20,6 +20,8 @@ from isthmus.node.engine.context import GATE_MONITOR
 from isthmus.node.engine.spec import ADMIN, SKIP_MONITOR, CommandSpec
 
 REDACTED = b"(redacted)"
+# How many of the arguments behind a word are secret.
+SECRETS = {b"hello": {b"auth": 2}, b"migrate": {b"auth": 1, b"auth2": 2}}
 _ESCAPES = {
     0x5C: b"\\\\", 0x22: b'\\"', 0x0A: b"\\n", 0x0D: b"\\r", 0x09: b"\\t", 0x07: b"\\a",
     0x08: b"\\b",
@@ -39,17 +41,14 @@ def shown(spec: CommandSpec, argv: list[bytes]) -> list[bytes]:
     """The arguments as others may see them."""
     if spec.name == b"auth":
         return [argv[0], *([REDACTED] * (len(argv) - 1))]
-    if spec.name == b"hello":
-        at, safe = 2, list(argv)
-        while at < len(argv):
-            word = argv[at].lower()
-            if word == b"auth" and at + 2 < len(argv):
-                safe[at + 1] = safe[at + 2] = REDACTED
-                at += 3
-            else:
-                at += 2
-        return safe
-    return argv
+    if spec.name not in (b"hello", b"migrate"):
+        return argv
+    safe = list(argv)
+    for at, word in enumerate(argv):
+        secrets = SECRETS[spec.name].get(word.lower(), 0)
+        if at > 1 and at + secrets < len(argv):
+            safe[at + 1 : at + 1 + secrets] = [REDACTED] * secrets
+    return safe
 
 
 class Monitors:

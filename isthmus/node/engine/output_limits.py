@@ -5,8 +5,8 @@ in bytes, and a soft one that may be exceeded for a number of seconds; 0 is no l
 leaves the ceiling of the pump. A monitor counts as normal in Redis, where that means no limit; here
 it has at least the limit of replicas, because it is sent what everybody else does.
 
-The hard limit is enforced by the pump (`peer.output_bytes_max`), the soft one here, once a second,
-by the server's timer. Both cut the client off.
+The hard limit is enforced by the pump (`peer.output_bytes_max`), the soft one here, by the
+server's timer. Both cut the client off.
 """
 
 from __future__ import annotations
@@ -63,12 +63,17 @@ class OutputLimits:
             hard = self.limits[REPLICA].hard_bytes
         client.peer.output_bytes_max = min(hard or CEILING_BYTES, CEILING_BYTES)
 
-    def overdue(self, now_ms: int) -> list[ClientState]:
-        """The clients that have exceeded their soft limit for too long."""
+    def overdue(self, now_ms: int, everybody: bool = True) -> list[ClientState]:
+        """The clients that have exceeded their soft limit for too long.
+
+        Without `everybody` only those are looked at that exceeded it the last time.
+        """
         watched: set[ClientState] = set(self.exceeded_ms)
-        if self.limits[NORMAL].soft_bytes:
-            watched.update(self.node.clients.values())
-        watched.update(self.node.pubsub.clients)
+        if everybody:
+            if self.limits[NORMAL].soft_bytes:
+                watched.update(self.node.clients.values())
+            if self.limits[PUBSUB].soft_bytes:
+                watched.update(self.node.pubsub.clients)
         return [client for client in watched if self._is_overdue(client, now_ms)]
 
     def _is_overdue(self, client: ClientState, now_ms: int) -> bool:

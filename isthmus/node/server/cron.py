@@ -23,6 +23,7 @@ QUIET_STEP_SECONDS = 1.0
 BUSY_STEP_SECONDS = 0.004
 BUDGET_NS = 1_000_000
 IDLE_CHECK_EVERY_MS = 1000
+FEW_CLIENTS = 256
 FREE_ENTRIES_PER_SLICE = 512
 ALARM_SECONDS_MAX = 3600.0
 
@@ -86,6 +87,8 @@ class Cron:
 
     def quiet(self) -> bool:
         """True if no command has run since the last time and no key waits for its expiry."""
+        if self.node.output_limits.exceeded_ms:
+            return False
         commands = self.node.ctx.commands
         before, self.commands_seen = self.commands_seen, commands
         return commands == before and not any(
@@ -118,7 +121,9 @@ class Cron:
         if now_ms - self.idle_check_ms >= IDLE_CHECK_EVERY_MS:
             self.idle_check_ms = now_ms
             self.close_idle(now_ms)
-            self.close_slow_readers(now_ms)
+            self.close_slow_readers(now_ms, True)
+        else:
+            self.close_slow_readers(now_ms, len(node.clients) <= FEW_CLIENTS)
         self.rates.sample(node.clock.mono_ns(), totals(self.pump, node.ctx.commands))
         self.nanos += node.clock.mono_ns() - started_ns
         return busy
@@ -136,9 +141,12 @@ class Cron:
             client.close()
             self.pump.close(client.peer)
 
-    def close_slow_readers(self, now_ms: int) -> None:
-        """Cut off clients that have exceeded their soft output limit for too long."""
-        for client in self.node.output_limits.overdue(now_ms):
+    def close_slow_readers(self, now_ms: int, everybody: bool) -> None:
+        """Cut off clients that have exceeded their soft output limit for too long.
+
+        Who has exceeded it is looked at in each step; who begins to, in each if they are few.
+        """
+        for client in self.node.output_limits.overdue(now_ms, everybody):
             self.pump.output_limit_disconnections += 1
             self.pump.close(client.peer)
 
