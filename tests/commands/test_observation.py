@@ -61,6 +61,18 @@ def test_transactions_show_their_commands_only(store: Store) -> None:
     assert found == [b"SET", b"MULTI", b"SLOWLOG"]
 
 
+def test_a_command_that_waits_is_told_of_when_it_is_served(store: Store) -> None:
+    store("CONFIG", "SET", "slowlog-log-slower-than", "0")
+    store("SLOWLOG", "RESET")
+    other = store.node.new_client()
+    assert store.raw("BLPOP", "list", "0", client=other) == b""
+    assert [entry[3][0] for entry in store("SLOWLOG", "GET")] == [b"SLOWLOG"]
+    store("RPUSH", "list", "x")
+    assert b"BLPOP" in [entry[3][0] for entry in store("SLOWLOG", "GET")]
+    assert store("LATENCY", "HISTOGRAM", "blpop")[1][:2] == [b"calls", 1]
+    assert b"cmdstat_blpop:calls=1," in store("INFO", "commandstats")
+
+
 @pytest.mark.parametrize("count", ["-2", "x", "1.5"])
 def test_slow_log_count(store: Store, count: str) -> None:
     error = "ERR count should be greater than or equal to -1"

@@ -52,8 +52,10 @@ class Observer:
         """A call took longer than `ctx.slow_ns`."""
         kind = b"fast-command" if spec.flags & FAST else b"command"
         self.latency.sample(kind, nanos // 1_000_000)
-        if not spec.flags & SKIP_SLOWLOG:
-            session = self.ctx.session
+        session = self.ctx.session
+        # One that waits is told of when it is served.
+        waits = session.blocked is not None and session.blocked.again
+        if not spec.flags & SKIP_SLOWLOG and not waits:
             self.slowlog.note(
                 spec.name, argv, nanos // 1000, self.ctx.clock.now_ms // 1000, session.address,
                 session.name,
