@@ -113,6 +113,9 @@ def config_resetstat(ctx: Context, argv: list[bytes]) -> None:
     node = ctx.node
     node.connections_received = node.connections_rejected = node.auth_failures = 0
     node.evicted_clients = 0
+    node.memory.exceeded_total_ms = 0
+    if node.scripts is not None:
+        node.scripts.evicted = 0
     node.acl.refused = dict.fromkeys(node.acl.refused, 0)
     if node.server is not None:
         node.server.reset_counters()
