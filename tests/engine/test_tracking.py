@@ -108,3 +108,14 @@ def test_a_client_that_left_is_not_told() -> None:
 def test_overlap() -> None:
     assert overlap(b"", b"a") and overlap(b"ab", b"a") and overlap(b"a", b"a")
     assert not overlap(b"ab", b"ac")
+
+
+def test_evicted_keys_are_told_before_the_reply() -> None:
+    store = Store(protocol=3, maxmemory_policy="allkeys-random")
+    store("SET", "a", "1")
+    store("CLIENT", "TRACKING", "ON")
+    store("GET", "a")
+    store("CONFIG", "SET", "maxmemory", "1")
+    told(store)
+    reply = store.raw("SET", "b", "1")
+    assert reply.startswith(invalidation(b"a") + b"-OOM")
