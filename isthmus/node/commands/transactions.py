@@ -69,7 +69,7 @@ def exec_(ctx: Context, argv: list[bytes]) -> None:
         return
     if scripts is not None and any(spec.group == "scripting" for spec, _ in queue):
         # A script may take long: then all of the transaction stands still.
-        scripts.host(ctx, argv, lambda: run_queue(ctx, session, queue))
+        scripts.host(ctx, argv, lambda queued: run_queue(ctx, session, queued), queue)
     else:
         run_queue(ctx, session, queue)
 

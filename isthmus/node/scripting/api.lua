@@ -4,7 +4,7 @@ The redis table: what scripts call the server by.
 Errors of the API itself are tables with a field err, as those of commands are; redis.call raises
 them, redis.pcall returns them. `called` (replies.lua) makes Lua values of what a command answered.
 --]]
-local host, called, raise, int, set_protocol = ...
+local host, called, raise, int, room, set_protocol = ...
 
 local find, gsub, sub = string.find, string.gsub, string.sub
 local concat = table.concat
@@ -36,6 +36,7 @@ function redis_api.call(...)
     if select("#", ...) == 0 then
         raise(NO_ARGUMENT)
     end
+    room()
     return called(host_call(...), true)
 end
 
@@ -43,6 +44,7 @@ function redis_api.pcall(...)
     if select("#", ...) == 0 then
         return { err = "ERR " .. NO_ARGUMENT }
     end
+    room()
     return called(host_call(...), false)
 end
 

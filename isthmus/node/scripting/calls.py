@@ -12,7 +12,7 @@ Nothing here may raise towards Lua; see runtime.py.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from isthmus.node.engine.client import GATE_ACL, ClientState
@@ -21,11 +21,10 @@ from isthmus.node.engine.errors import OOM
 from isthmus.node.engine.monitors import shown
 from isthmus.node.engine.registry import COMMANDS
 from isthmus.node.engine.spec import ADMIN, DENYOOM, NOSCRIPT, SKIP_MONITOR, WRITE, CommandSpec
-from isthmus.node.scripting.runtime import Runtime
+from isthmus.node.scripting.runtime import Failure, Runtime
 from isthmus.wire.logs import log
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import format_float
-from isthmus.wire.slots import key_slot
 
 # Faults of ours in a command; anything else is no business of a script's.
 FAULTS = (
@@ -50,28 +49,35 @@ _LARGE_REPLY_BYTES = 4096
 class Run:
     """One run of a script or function: on whose behalf, and what it may."""
 
+    __slots__ = (
+        "session", "name", "argv", "started_ns", "is_eval", "read_only", "allow_oom", "cross_slot",
+        "protocol", "slot", "out_of_memory", "wrote", "killed", "go", "target", "tail_line", "keys",
+        "arguments",
+    )  # fmt: skip
+
     def __init__(
-        self, session: ClientState, name: bytes, argv: list[bytes], started_ns: int, *,
-        is_eval: bool, read_only: bool = False, allow_oom: bool = False, cross_slot: bool = True,
+        self, session: ClientState, name: bytes, argv: list[bytes], keys_count: int,
+        started_ns: int, is_eval: bool,
     ) -> None:  # fmt: skip
         self.session = session
         self.name = name
         self.argv = argv
         self.started_ns = started_ns
         self.is_eval = is_eval
-        self.read_only = read_only
-        self.allow_oom = allow_oom
-        self.cross_slot = cross_slot
+        self.keys = argv[3 : 3 + keys_count]
+        self.arguments = argv[3 + keys_count :]
+        # What runs it: go(target, protocol, keys, arguments); and the line if none is known.
+        self.go: Callable[[Any, int, list[bytes], list[bytes]], bytes | Failure]
+        self.target: Any = None
+        self.tail_line = 0
+        self.read_only = False
+        self.allow_oom = False
+        self.cross_slot = True
         self.protocol = 2
         self.slot = -1
         self.out_of_memory = False
         self.wrote = False
         self.killed = False
-
-    def declare(self, keys: list[bytes]) -> None:
-        """Note the slot of the keys the script was called with."""
-        if keys and not self.cross_slot:
-            self.slot = key_slot(keys[0])
 
 
 def spelt(value: Any) -> bytes | None:
@@ -116,12 +122,10 @@ class Calls:
         self.writer = ReplyWriter()
 
     def call(self, *args: Any) -> Any:
-        """The reply in RESP; True if no script runs, None if there is no memory for it."""
+        """The reply in RESP; True if no script runs, None if Lua has no memory for it."""
         run = self.run
         if run is None:
             return True
-        if not self.runtime.room_for(0):
-            return None
         argv: list[bytes] = []
         for arg in args:
             if type(arg) is not bytes:

@@ -377,12 +377,6 @@ end
 
 local INT_MAX = 2147483647
 
-local function bound(name, count, most)
-    if count > most then
-        error(format("bad argument #%d to '%s' (found too many arguments)", most + 1, name), 3)
-    end
-end
-
 local function invalid_option(name, value, index, choices)
     if type(value) == "boolean" then
         return value
@@ -409,13 +403,24 @@ end
 local pcall = pcall
 
 local function library()
-    local settings = {}
+    local settings, changed = {}, true
     local function reset()
-        for key, value in next, DEFAULTS do
-            settings[key] = value
+        if changed then
+            changed = false
+            for key, value in next, DEFAULTS do
+                settings[key] = value
+            end
         end
     end
     reset()
+
+    local function bounded(name, count, most)
+        if count > most then
+            error(format("bad argument #%d to '%s' (found too many arguments)", most + 1, name), 3)
+        end
+        changed = changed or count > 0
+    end
+
     local lib = { null = null, _NAME = "cjson", _VERSION = "2.1.0" }
 
     function lib.encode(...)
@@ -457,7 +462,7 @@ local function library()
     end
 
     function lib.encode_sparse_array(...)
-        bound("encode_sparse_array", select("#", ...), 3)
+        bounded("encode_sparse_array", select("#", ...), 3)
         local convert, ratio, safe = ...
         if convert ~= nil then
             settings.convert = invalid_option("encode_sparse_array", convert, 1, {})
@@ -468,22 +473,22 @@ local function library()
     end
 
     function lib.encode_max_depth(...)
-        bound("encode_max_depth", select("#", ...), 1)
+        bounded("encode_max_depth", select("#", ...), 1)
         return (integer_option(settings, "encode_depth", "encode_max_depth", 1, INT_MAX, 1, ...))
     end
 
     function lib.decode_max_depth(...)
-        bound("decode_max_depth", select("#", ...), 1)
+        bounded("decode_max_depth", select("#", ...), 1)
         return (integer_option(settings, "decode_depth", "decode_max_depth", 1, INT_MAX, 1, ...))
     end
 
     function lib.encode_number_precision(...)
-        bound("encode_number_precision", select("#", ...), 1)
+        bounded("encode_number_precision", select("#", ...), 1)
         return (integer_option(settings, "precision", "encode_number_precision", 1, 14, 1, ...))
     end
 
     function lib.encode_keep_buffer(...)
-        bound("encode_keep_buffer", select("#", ...), 1)
+        bounded("encode_keep_buffer", select("#", ...), 1)
         if (...) ~= nil then
             settings.keep_buffer = invalid_option("encode_keep_buffer", (...), 1, {})
         end
@@ -491,7 +496,7 @@ local function library()
     end
 
     function lib.encode_invalid_numbers(...)
-        bound("encode_invalid_numbers", select("#", ...), 1)
+        bounded("encode_invalid_numbers", select("#", ...), 1)
         if (...) ~= nil then
             settings.encode_invalid = invalid_option("encode_invalid_numbers", (...), 1, { "null" })
         end
@@ -499,7 +504,7 @@ local function library()
     end
 
     function lib.decode_invalid_numbers(...)
-        bound("decode_invalid_numbers", select("#", ...), 1)
+        bounded("decode_invalid_numbers", select("#", ...), 1)
         if (...) ~= nil then
             settings.decode_invalid = invalid_option("decode_invalid_numbers", (...), 1, {})
         end

@@ -64,14 +64,18 @@ local function hook()
 end
 
 -- What the host returns is put into Lua's memory by code that does not survive a failure. So it is
--- called only while there is room; host.call sees to that itself.
+-- called only while there is room.
 local ROOM_KIB = host.room_kib
+
+local function room()
+    if collectgarbage("count") > ROOM_KIB then
+        error("not enough memory", 0)
+    end
+end
 
 local function guarded(call)
     return function(...)
-        if collectgarbage("count") > ROOM_KIB then
-            error("not enough memory", 0)
-        end
+        room()
         return call(...)
     end
 end
@@ -457,7 +461,7 @@ end
 -- the environments: one for EVAL, one for libraries of functions
 
 local called, reply = libraries.replies(host, raise)
-local redis_api = libraries.api(host, called, raise, int, function(version)
+local redis_api = libraries.api(host, called, raise, int, room, function(version)
     resp = version
     host.set_protocol(version)
 end)

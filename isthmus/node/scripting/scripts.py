@@ -35,6 +35,7 @@ from isthmus.node.scripting.runtime import (
 )
 from isthmus.node.scripting.stage import Stage
 from isthmus.wire.logs import log
+from isthmus.wire.slots import key_slot
 
 EVALUATED_MAX = 500
 SCRIPT_BYTES = 128
@@ -243,35 +244,26 @@ class Scripts:
         if self.finished and self.take_finished(ctx):
             return
         sha, script = self.find(argv[1]) if by_sha else self.add(argv[1], False)
-        session = ctx.session
-        run = Run(
-            session, sha, argv, ctx.clock.mono_ns(), is_eval=True, read_only=read_only,
-        )  # fmt: skip
+        run = Run(ctx.session, sha, argv, keys_count, ctx.clock.mono_ns(), True)
+        run.read_only = read_only
         if script.flags is not None:
             self.restrict(ctx, run, script.flags, read_only)
         elif ctx.gates & GATE_MEMORY:
-            run.out_of_memory = not self.node.memory.make_room(ctx, session)
-        keys, arguments = argv[3 : 3 + keys_count], argv[3 + keys_count :]
-        run.declare(keys)
-        runtime, compiled, protocol = self.runtime, script.compiled, session.protocol
-        self.perform(
-            ctx, run, compiled.tail_line,
-            lambda: runtime.eval(compiled, protocol, keys, arguments),
-        )  # fmt: skip
+            run.out_of_memory = not self.node.memory.make_room(ctx, ctx.session)
+        run.go = self.calls.runtime.eval
+        run.target = script.compiled
+        run.tail_line = script.compiled.tail_line
+        self.perform(ctx, run)
 
     def fcall(self, ctx: Context, argv: list[bytes], keys_count: int, read_only: bool) -> None:
         """FCALL and FCALL_RO. Raises RedisError."""
         function = self.function(argv[1])
-        session = ctx.session
-        run = Run(session, function.name, argv, ctx.clock.mono_ns(), is_eval=False)
+        run = Run(ctx.session, function.name, argv, keys_count, ctx.clock.mono_ns(), False)
         self.restrict(ctx, run, frozenset(function.flags), read_only)
-        keys, arguments = argv[3 : 3 + keys_count], argv[3 + keys_count :]
-        run.declare(keys)
-        runtime, protocol = self.runtime, session.protocol
-        self.perform(
-            ctx, run, function.library.tail_line,
-            lambda: runtime.fcall(function.callback, protocol, keys, arguments),
-        )  # fmt: skip
+        run.go = self.calls.runtime.fcall
+        run.target = function.callback
+        run.tail_line = function.library.tail_line
+        self.perform(ctx, run)
 
     def function(self, name: bytes) -> Function:
         """A function by its name in any case; raises RedisError."""
@@ -295,25 +287,23 @@ class Scripts:
         if read_only and not run.read_only:
             raise RedisError(WRITES_IN_RO)
         run.cross_slot = b"allow-cross-slot-keys" in flags
+        if run.keys and not run.cross_slot:
+            run.slot = key_slot(run.keys[0])
 
-    def perform(
-        self, ctx: Context, run: Run, tail_line: int, go: Callable[[], bytes | Failure]
-    ) -> None:
-        """Run `go` on the stage, or where we are if that is the stage (EXEC)."""
-
-        def body() -> None:
-            self.run(run, tail_line, go)
-
+    def perform(self, ctx: Context, run: Run) -> None:
+        """Run a script on the stage, or where we are if that is the stage (EXEC)."""
         if self.stage.running:
-            body()
+            self.run(run)
         else:
-            self.host(ctx, run.argv, body)
+            self.host(ctx, run.argv, self.run, run)
 
-    def host(self, ctx: Context, argv: list[bytes], body: Callable[[], None]) -> None:
-        """Put a command's body on the stage; if it is paused, the client waits for its end."""
+    def host(
+        self, ctx: Context, argv: list[bytes], body: Callable[[Any], None], argument: Any
+    ) -> None:
+        """Put the body of the command argv on the stage; if it is paused, the client waits."""
         session, spec, started_ns = ctx.session, ctx.spec, ctx.clock.mono_ns()
         stage = self.stage
-        if stage.play(body):
+        if stage.play(body, argument):
             ctx.reply.raw(stage.writer.take())
             return
         # A command counts once, when it is done.
@@ -328,7 +318,7 @@ class Scripts:
         if self.wake is not None:
             self.wake()
 
-    def run(self, run: Run, tail_line: int, go: Callable[[], bytes | Failure]) -> None:
+    def run(self, run: Run) -> None:
         """Run a script and write its reply."""
         ctx = self.ctx
         session, spec = run.session, ctx.spec
@@ -336,7 +326,7 @@ class Scripts:
         ctx.deny_blocking = True
         self.calls.run = run
         try:
-            result = go()
+            result = run.go(run.target, session.protocol, run.keys, run.arguments)
         finally:
             self.calls.run = None
             ctx.deny_blocking = denied
@@ -344,13 +334,13 @@ class Scripts:
             ctx.db = db
             ctx.spec = spec
             ctx.mark_ns = mark_ns
-            self.runtime.tidy()
+            self.calls.runtime.tidy()
         if type(result) is bytes:
             ctx.reply.raw(result)
             return
         assert isinstance(result, Failure)
         chunk = CHUNK if run.is_eval else b"@user_function"
-        line = result.line or tail_line
+        line = result.line or run.tail_line
         text = result.text + b" script: " + run.name
         if line:
             text += b", on %b:%d." % (result.source or chunk, line)

@@ -44,19 +44,20 @@ class Stage:
         self._worker: Any = None
         self._loop: Any = None
 
-    def play(self, body: Callable[[], None]) -> bool:
-        """Run body, whose replies go to `writer`. False if it was paused before its end."""
+    def play(self, body: Callable[[Any], None], argument: Any) -> bool:
+        """Run body(argument), whose replies go to `writer`. False if it was paused before its
+        end."""
         if self._worker is None or self._worker.dead:
             self._worker = greenlet.greenlet(self._work)
         self._house = self.ctx.reply
         self.writer.protocol = self._house.protocol
         self.occupied = True
-        return self._enter(body)
+        return self._enter(body, argument)
 
     def resume(self) -> bool:
         """Go on with a paused body for another slice. False if it was paused again."""
         self._house = self.ctx.reply
-        return self._enter(None)
+        return self._enter(None, None)
 
     def pause(self) -> None:
         """Called on the stage: let the loop go on, return when `resume` is called."""
@@ -74,7 +75,7 @@ class Stage:
         """True if the running body's slice of time is over and it may be paused."""
         return self.may_pause and self.running and self.ctx.clock.mono_ns() >= self.slice_end_ns
 
-    def _enter(self, body: Callable[[], None] | None) -> bool:
+    def _enter(self, body: Callable[[Any], None] | None, argument: Any) -> bool:
         ctx = self.ctx
         self._loop = greenlet.getcurrent()
         self.slice_end_ns = ctx.clock.mono_ns() + self.slice_ns
@@ -82,16 +83,16 @@ class Stage:
         self.running = True
         ended = True
         try:
-            ended = bool(self._worker.switch(body))
+            ended = bool(self._worker.switch(body, argument))
         finally:
             self.running = False
             self.occupied = not ended
             ctx.reply = self._house
         return ended
 
-    def _work(self, body: Callable[[], None]) -> None:
+    def _work(self, body: Callable[[Any], None], argument: Any) -> None:
         while True:
-            body()
+            body(argument)
             if self.abandoned:
                 return
-            body = self._loop.switch(True)
+            body, argument = self._loop.switch(True)
