@@ -34,6 +34,8 @@ WATCHED = 1
 WAITED = 2
 TRACKED = 4
 BIG_VALUE_ENTRIES = 64
+# The list of tables, and the counts of keys, by slot.
+SLOTS_BYTES = SLOTS * 12 + 1024
 
 
 class Database:
@@ -75,6 +77,7 @@ class Database:
         if table is None:
             if not self.slots:
                 self.slots = [None] * SLOTS
+                heap.add(SLOTS_BYTES)
             table = Table()
             self.slots[self.last_slot] = table
             self.last_table = table
@@ -232,6 +235,8 @@ class Database:
         for table in self.slots:
             if table is not None and table.count:
                 self.keyspace.discard_table(table)
+        if self.slots:
+            heap.add(-SLOTS_BYTES)
         self.keyspace.garbage_keys += self.size
         self.slots = []
         self.size = 0
@@ -311,12 +316,12 @@ class Database:
         if self.drop(key) and self.changed(key):
             self.record([b"DEL", key], b"evicted", b"e")
 
-    def holds(self, key: bytes, volatile: bool) -> bool:
+    def holds(self, key: bytes, volatile: object) -> bool:
         """True if key is here, expired or not, and (if asked) has an expiry."""
-        expiry = self.expiry(key)
-        return expiry >= 0 or (expiry == -1 and not volatile)
+        expires = self.expiry(key)
+        return expires >= 0 or (expires == -1 and not volatile)
 
-    def random_slot(self, rng: Rng) -> int:
+    def random_slot(self, rng: Rng) -> i64:
         """A slot drawn by its number of keys; -1 if there is none."""
         return self.counts.find(rng.below(self.size)) if self.size else -1
 

@@ -1,7 +1,7 @@
 """Memory: how much is used, what the limit is, and what goes when it is reached.
 
 Used memory is what the data takes (heap.py, exact) plus the buffers of clients (sampled by the cron)
-and whatever other parts report through `extra`; the interpreter and the program are not in it, as
+and whatever other parts `report`; the interpreter and the program are not in it, as
 little as a server's code is. Values that wait to be freed in slices are in it, but do not count
 against the limit: they are going already.
 
@@ -20,11 +20,14 @@ from isthmus.node.engine import access, heap
 from isthmus.node.engine.config import Config
 from isthmus.node.engine.context import GATE_MEMORY, Context
 from isthmus.node.engine.keyspace import Database, Keyspace
+from isthmus.node.engine.table import Table
+from isthmus.wire.scalars import i64
 
 POOL_ENTRIES = 16
 # How many keys go between two looks at the clock.
 EVICTIONS_PER_CLOCK = 16
 NEVER_NS = (1 << 63) - 1
+BY_CLOCK, BY_COUNTER, BY_EXPIRY = range(3)
 VOLATILE_SLOTS_AGE_MS = 100
 PARAMETERS = (
     "maxmemory", "maxmemory-policy", "maxmemory-samples", "maxmemory-eviction-tenacity",
@@ -37,7 +40,7 @@ class Candidate:
 
     __slots__ = ("score", "db", "key")
 
-    def __init__(self, score: int, db: Database, key: bytes) -> None:
+    def __init__(self, score: i64, db: Database, key: bytes) -> None:
         self.score = score
         self.db = db
         self.key = key
@@ -52,13 +55,15 @@ class Memory:
         self.config: Config = ctx.config
         self.limit_bytes = 0
         self.policy = "noeviction"
+        self.order = BY_CLOCK
         self.volatile_only = False
         self.samples = 5
         self.time_limit_ns = 500_000
         # Set by the server's cron: what the buffers of clients take.
         self.buffers_bytes = 0
-        # name -> bytes of other parts (scripts, backlog ...), as they last reported.
+        # What other parts (scripts, backlog ...) hold, as they last reported.
         self.extra: dict[str, int] = {}
+        self.extra_bytes = 0
         self.peak_bytes = 0
         self.peak_ms = 0
         self.running = False
@@ -78,6 +83,10 @@ class Memory:
         self.limit_bytes = config.integer("maxmemory")
         self.policy = config.text("maxmemory-policy")
         self.volatile_only = self.policy.startswith("volatile")
+        if self.policy == "volatile-ttl":
+            self.order = BY_EXPIRY
+        else:
+            self.order = BY_COUNTER if self.policy.endswith("lfu") else BY_CLOCK
         self.samples = config.integer("maxmemory-samples")
         tenacity = config.integer("maxmemory-eviction-tenacity")
         if tenacity <= 10:
@@ -101,19 +110,24 @@ class Memory:
 
     # -- how much -----------------------------------------------------------------------------
 
-    def used(self) -> int:
+    def report(self, part: str, held: int) -> None:
+        """A part of the process holds so many bytes that count."""
+        self.extra[part] = held
+        self.extra_bytes = sum(self.extra.values())
+
+    def used(self) -> i64:
         """Bytes of data, of client buffers and of what other parts reported."""
-        used = heap.used() + self.buffers_bytes + sum(self.extra.values())
+        used = heap.used() + self.buffers_bytes + self.extra_bytes
         if used > self.peak_bytes:
             self.peak_bytes = used
             self.peak_ms = self.ctx.clock.now_ms
         return used
 
-    def excess(self) -> int:
+    def excess(self) -> i64:
         """Bytes above the limit; negative below, and without a limit."""
         if not self.limit_bytes:
             return -1
-        used = heap.used() + self.buffers_bytes + sum(self.extra.values())
+        used = heap.used() + self.buffers_bytes + self.extra_bytes
         return used - self.keyspace.garbage_bytes - self.limit_bytes
 
     # -- making room --------------------------------------------------------------------------
@@ -187,13 +201,16 @@ class Memory:
                     return Candidate(0, db, found[0][0])
         return None
 
-    def _draw(self, db: Database, count: int) -> list[tuple[bytes, int, int]]:
+    def _draw(self, db: Database, count: i64) -> list[Any]:
         """About `count` (key, access mark, expiry) of db, which is not empty."""
-        found: list[tuple[bytes, int, int]] = []
+        found: list[Any] = []
         rng = self.keyspace.rng
+        table: Table | None
         if not self.volatile_only:
             for _ in range(count):
-                db.slots[db.random_slot(rng)].sample(rng, False, count - len(found), found)
+                table = db.slots[db.random_slot(rng)]
+                if table is not None:
+                    table.sample(rng, False, count - len(found), found)
                 if len(found) >= count:
                     break
             return found
@@ -213,7 +230,8 @@ class Memory:
         if not found and slots:
             # Volatile keys are rare where they were looked for: look at all of one slot.
             table = db.slots[slots[rng.below(len(slots))]]
-            table.sample(rng, True, table.count, found)
+            if table is not None:
+                table.sample(rng, True, table.count, found)
         return found[:count] if count == 1 else found
 
     def _volatile_slots(self, db: Database) -> list[int]:
@@ -229,27 +247,33 @@ class Memory:
             ]  # fmt: skip
         return slots
 
-    def _sample(self, db: Database) -> int:
+    def _sample(self, db: Database) -> i64:
         found = self._draw(db, self.samples)
-        pool = self._pool
-        known = {(one.db.index, one.key) for one in pool}
-        seconds = self.ctx.clock.now_ms // 1000
+        seconds: i64 = self.ctx.clock.now_ms // 1000
         for key, mark, expiry in found:
-            if (db.index, key) in known:
-                continue
-            if self.policy == "volatile-ttl":
-                score = -expiry
-            elif self.policy.endswith("lfu"):
-                score = 255 - access.decayed(mark)
+            if self.order == BY_EXPIRY:
+                self._offer(-expiry, db, key)
+            elif self.order == BY_COUNTER:
+                self._offer(255 - access.decayed(mark), db, key)
             else:
-                score = (seconds - mark) & 0xFFFFFF
-            known.add((db.index, key))
-            pool.append(Candidate(score, db, key))
-        pool.sort(key=_score)
-        if len(pool) > POOL_ENTRIES:
-            del pool[: len(pool) - POOL_ENTRIES]
+                self._offer((seconds - mark) & 0xFFFFFF, db, key)
         return len(found)
 
-
-def _score(candidate: Candidate) -> int:
-    return candidate.score
+    def _offer(self, score: i64, db: Database, key: bytes) -> None:
+        """Take a key into the pool, in the order of scores, if it is among the best."""
+        pool = self._pool
+        full = len(pool) == POOL_ENTRIES
+        candidate: Candidate
+        if full:
+            candidate = pool[0]
+            if candidate.score >= score:
+                return
+        at = len(pool)
+        for candidate in pool:
+            if candidate.key == key and candidate.db is db:
+                return
+            if candidate.score > score:
+                at -= 1
+        pool.insert(at, Candidate(score, db, key))
+        if full:
+            del pool[0]

@@ -233,7 +233,7 @@ class Scripts:
 
     def report(self) -> None:
         """Tell what the texts take, which counts against maxmemory; the Lua state does not."""
-        self.node.memory.extra["scripts"] = self.scripts_bytes + self.registry.bytes
+        self.node.memory.report("scripts", self.scripts_bytes + self.registry.bytes)
 
     # -- running ------------------------------------------------------------------------------
 
