@@ -241,10 +241,12 @@ class Memory:
             self._slots.clear()
         slots = self._slots.get(db.index)
         if not slots:
-            slots = self._slots[db.index] = [
-                slot for slot in db.volatile_slots
-                if db.slots and db.slots[slot] is not None and db.slots[slot].volatile_count
-            ]  # fmt: skip
+            slots = []
+            for slot in db.volatile_slots:
+                table: Table | None = db.slots[slot] if db.slots else None
+                if table is not None and table.volatile_count:
+                    slots.append(slot)
+            self._slots[db.index] = slots
         return slots
 
     def _sample(self, db: Database) -> i64:
