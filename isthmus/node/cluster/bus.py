@@ -22,6 +22,7 @@ from isthmus.node.cluster.view import ClusterView, NodeInfo
 from isthmus.wire.frames import HELLO, FrameError, FrameReader, hello_frame, relay_frame
 from isthmus.wire.link_hello import greeting, read_greeting
 from isthmus.wire.logs import log
+from isthmus.wire.parser import QueryBufferExceeded
 
 LANE_BYTES_MAX = 8 << 20
 FRAME_BYTES_MAX = 256 << 10
@@ -32,6 +33,7 @@ SEND_SECONDS_MAX = 5.0
 RETRY_SECONDS = 0.1
 RETRY_SECONDS_MAX = 2.0
 RECEIVE_BYTES = 4096
+HELLO_BYTES_MAX = 16384
 
 Connect = Callable[[str, int], Awaitable[trio.abc.Stream]]
 
@@ -72,7 +74,7 @@ class Lane:
                         await self._carry(stream)
                 except (OSError, trio.TooSlowError, trio.BrokenResourceError) as error:
                     self._down(repr(error))
-                except FrameError as error:
+                except (FrameError, QueryBufferExceeded) as error:
                     self._down(str(error))
                 await trio.sleep(pause)
                 pause = min(2 * pause, RETRY_SECONDS_MAX)
@@ -89,6 +91,7 @@ class Lane:
         """Exchange hellos; FrameError if somebody else listens there, or refuses us."""
         bus = self.bus
         frames = FrameReader()
+        frames.query_buffer_bytes_max = HELLO_BYTES_MAX
         with trio.fail_after(CONNECT_SECONDS_MAX):
             payload = greeting(bus.view.my_id, bus.password())
             await stream.send_all(hello_frame(0, bus.view.epoch, payload))
@@ -199,6 +202,7 @@ class Bus:
             peer = wanted.get(name)
             if peer is None or (peer.host, peer.link_port) != (lane.peer.host, lane.peer.link_port):
                 lane.scope.cancel()
+                self.dropped += len(lane.queue)
                 del self.lanes[name]
             else:
                 lane.peer = peer
