@@ -139,3 +139,15 @@ def test_ends_of_the_estimate(store: Store) -> None:
     data = bytearray(b"HYLL" + bytes(11) + b"\x80" + b"\xff" * (hll.DENSE_BYTES - 16))
     store("SET", "k", bytes(data))
     assert store("PFCOUNT", "k") == 0
+
+
+def test_memory_is_counted_as_it_grows(store: Store) -> None:
+    store("PFADD", "k", "x")
+    small = store("MEMORY", "USAGE", "k")
+    store("PFADD", "k", *range(200))
+    grown = store("MEMORY", "USAGE", "k")
+    assert grown > small + 300
+    store("PFDEBUG", "TODENSE", "k")
+    assert store("MEMORY", "USAGE", "k") >= grown + 10_000
+    store.node.keyspace.databases[0].table_of(b"k").check()
+    store("DEL", "k")

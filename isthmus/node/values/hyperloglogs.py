@@ -38,6 +38,7 @@ def add_elements(db: Database, key: bytes, value: Any, argv: list[bytes], limit:
     changed = value is None
     data = hll.empty() if value is None else mutable(db, key, value)
     before: bytes | None = None
+    size = len(data)
     was_sparse = hll.sparse(data)
     if was_sparse and not changed:
         before = bytes(data)
@@ -69,8 +70,10 @@ def replay_pfadd(db: Database, argv: list[bytes]) -> None:
 
 def make_dense(db: Database, key: bytes, data: bytearray) -> None:
     """PFDEBUG TODENSE key; RedisError if the string is corrupt."""
+    size = len(data)
     if not hll.to_dense(data):
         raise RedisError(CORRUPT)
+    db.grew(key, len(data) - size)
     if db.changed(key):
         db.record([b"PFDEBUG", b"TODENSE", key], b"", b"")
 
