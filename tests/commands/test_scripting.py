@@ -204,8 +204,8 @@ def test_the_callers_permissions_hold(store: Store) -> None:
     run = "return redis.call(unpack(ARGV))"
     assert store("EVAL", run, 0, "GET", "a", client=limited) is None
     for request, text in (
-        (["GET", "b"], "NOPERM ACL failure in script: No permissions to access a key script: "),
-        (["SET", "a", "1"], "NOPERM ACL failure in script: User limited has no permissions to run "
+        (["GET", "b"], "ERR ACL failure in script: No permissions to access a key script: "),
+        (["SET", "a", "1"], "ERR ACL failure in script: User limited has no permissions to run "
          "the 'set' command script: "),
     ):  # fmt: skip
         reply = store("EVAL", run, 0, *request, client=limited)

@@ -241,7 +241,7 @@ class Acl:
         if found == 0:
             return None
         told = self.told(ctx, ctx.session, spec, argv, found, b"lua")
-        return b"NOPERM ACL failure in script: " + told
+        return b"ERR ACL failure in script: " + told
 
     def exec_refusal(self, ctx: Context, spec: CommandSpec, argv: list[bytes]) -> bytes | None:
         """As refusal(), for a queued command whose turn has come."""

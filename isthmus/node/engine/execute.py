@@ -256,6 +256,10 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
                 ctx.node.blocking.postpone(session, argv)
             return False
     if session.in_multi and not spec.not_queued:
+        if session.multi_failed:
+            # It will not be executed: nothing more is kept.
+            ctx.reply.simple(b"QUEUED")
+            return False
         session.queued_bytes += sum(map(len, argv)) + REQUEST_BYTES * len(argv)
         if session.queued_bytes > ctx.config.integer("client-query-buffer-limit"):
             session.queue = []
