@@ -34,7 +34,8 @@ def test_bytes_by_purpose(store: Store) -> None:
     store("MULTI", client=client)
     store("SET", "k", "v", client=client)
     held = bytes_of(client, [b"abc", b"de"])
-    assert (held.input, held.argv, held.output) == (10, 5, 20)
+    on_the_wire = len(b"*2\r\n$3\r\nabc\r\n$2\r\nde\r\n")
+    assert (held.input, held.argv, held.output) == (10 + on_the_wire, 5, 20)
     assert held.queued == client.queued_bytes > 5
     assert held.total > CLIENT_BYTES + 10 + 5 + 20 + 4 + held.queued
 

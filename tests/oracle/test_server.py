@@ -82,6 +82,10 @@ def test_client_lines_have_the_same_fields(both: tuple[Store, Peer]) -> None:
     # 8.0 shows in addition which thread serves a client.
     names = [name for name in fields(theirs) if name != b"io-thread"]
     assert fields(store("CLIENT", "INFO").strip()) == names
+    # The request is still in the buffer while it runs.
+    for part in (rb" qbuf=\d+ ", rb" argv-mem=\d+ ", rb" flags=\w+ ", rb" events=\w+ "):
+        ours = re.search(part, store("CLIENT", "INFO"))
+        assert ours is not None and ours[0] in peer("CLIENT", "INFO")
     assert fields(store("CLIENT", "LIST").splitlines()[0]) == names
 
 

@@ -143,6 +143,7 @@ def flags_of(ctx: Context, client: ClientState) -> bytes:
         (client.in_multi, b"x"), (client.blocked is not None, b"b"), (how is not None, b"t"),
         (how is not None and how.broken, b"R"), (how is not None and how.bcast, b"B"),
         (dirty, b"d"), (client.closing, b"c"), (client.close_now, b"A"),
+        (client.address.startswith(b"/"), b"U"),
         (client.readonly, b"r"), (client.no_evict, b"e"), (client.no_touch, b"T"),
     )  # fmt: skip
     return b"".join(letter for holds, letter in letters if holds) or b"N"

@@ -31,17 +31,27 @@ class ClientBytes(NamedTuple):
 
 
 def bytes_of(client: ClientState, argv: list[bytes] | None = None) -> ClientBytes:
-    """The memory of a client; `argv` is the request it is running, if any."""
+    """The memory of a client; `argv` is the request it is running, if any.
+
+    While a request runs, its bytes are still in the buffer it was received into.
+    """
     peer = client.peer
-    if argv is None and client.blocked is not None:
+    pending = 0 if peer is None else peer.parser.pending
+    if argv is not None:
+        pending += request_bytes(argv)
+    elif client.blocked is not None:
         argv = client.blocked.argv
     waiting = sum(map(len, argv)) if argv else 0
-    pending = 0 if peer is None else peer.parser.pending
     output = len(client.outbox) if peer is None else peer.pending_output()
     watched = sum(WATCHED_KEY_BYTES + len(key) for _, key in client.watched)
     names = len(client.name) + len(client.lib_name) + len(client.lib_version)
     total = CLIENT_BYTES + names + pending + waiting + client.queued_bytes + output + watched
     return ClientBytes(pending, waiting, client.queued_bytes, output, total)
+
+
+def request_bytes(argv: list[bytes]) -> int:
+    """How long a request is on the wire: "*2", "$3", "GET" ... each with CR and LF."""
+    return 3 + len(str(len(argv))) + sum(5 + len(str(len(arg))) + len(arg) for arg in argv)
 
 
 def limit_of(config: Config) -> int:
