@@ -23,6 +23,7 @@ from isthmus.node.server.main import main
 from tests.hostile.process import Process, node
 from tests.oracle.peers import Peer
 from tests.support.servers import Server
+from tests.support.store import Store
 
 load_all()
 
@@ -134,6 +135,11 @@ def test_renamed_commands() -> None:
         name for name in (b"flushall", b"FLUSHALL", b"get", b"GET") if name in COMMANDS
     } == set()
     assert COMMANDS[b"fetch"].name == b"get"
+    store = Store()
+    assert store("COMMAND", "COUNT") == len(store("COMMAND"))
+    assert b"flushall" not in store("COMMAND", "LIST")
+    assert store("COMMAND", "INFO", "get", "fetch")[0] is None
+    assert store("ACL", "SETUSER", "u", "+get", "+flushall") == b"OK"
 
 
 def test_rewriting_keeps_what_it_can() -> None:

@@ -26,7 +26,7 @@ from isthmus.node.engine.registry import (
     command,
     container,
     find,
-    specs,
+    served,
 )
 from isthmus.node.engine.spec import (
     FLAG_REPLY_NAMES,
@@ -75,7 +75,7 @@ container("COMMAND", since="2.8.13", group="server", arity=-1, flags=COMMON,
 
 def top_commands() -> Iterator[CommandSpec]:
     """Every command that is not a sub-command."""
-    return (spec for spec in specs() if spec.parent is None)
+    return (spec for spec in served() if spec.parent is None)
 
 
 def children(spec: CommandSpec) -> list[CommandSpec]:
@@ -318,7 +318,7 @@ def list_filter(argv: list[bytes]) -> Callable[[CommandSpec], bool]:
 def command_list(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the names of commands and sub-commands, all or those that a filter keeps."""
     keeps = list_filter(argv)
-    names = [spec.name for spec in specs() if keeps(spec)]
+    names = [spec.name for spec in served() if keeps(spec)]
     ctx.reply.array(len(names))
     for name in names:
         ctx.reply.bulk(name)

@@ -186,6 +186,12 @@ def specs() -> list[CommandSpec]:
     return _listed
 
 
+def served() -> Iterator[CommandSpec]:
+    """As specs(), without what was taken away from clients."""
+    there = {id(spec) for spec in COMMANDS.values()}
+    return (spec for spec in specs() if id(spec.parent or spec) in there)
+
+
 def find(argv: list[bytes]) -> CommandSpec | None:
     """The spec a request names, sub-command included; None if there is no such command."""
     spec = COMMANDS.get(argv[0])
