@@ -126,7 +126,7 @@ def test_in_a_cluster(store: Store) -> None:
     store("RPUSH", "{l}", 2, 1)
     store("MSET", "w{l}1", 5, "w{l}2", 4)
     store.node.ctx.cluster = SimpleNamespace()
-    text = "ERR %s option of SORT denied in cluster mode when keys formed by the pattern may be in "
+    text = "ERR %s option of SORT denied in Cluster mode when keys formed by the pattern may be in "
     text += "different slots."
     assert store("SORT", "{l}", "GET", "#", "BY", "w{l}*") == [b"2", b"1"]
     assert store("SORT", "{l}", "BY", "nosort") == [b"2", b"1"]

@@ -131,7 +131,7 @@ class Request:
             and slot_of_pattern(pattern) != key_slot(argv[1])
         ):
             raise RedisError(
-                b"ERR " + word + b" option of SORT denied in cluster mode when keys formed by the "
+                b"ERR " + word + b" option of SORT denied in Cluster mode when keys formed by the "
                 b"pattern may be in different slots."
             )
         if not reads_every_key(ctx.session.user, ctx.spec, argv):
