@@ -186,10 +186,10 @@ def specs() -> list[CommandSpec]:
     return _listed
 
 
-def served() -> Iterator[CommandSpec]:
+def served() -> list[CommandSpec]:
     """As specs(), without what was taken away from clients."""
     there = {id(spec) for spec in COMMANDS.values()}
-    return (spec for spec in specs() if id(spec.parent or spec) in there)
+    return [spec for spec in specs() if id(spec.parent or spec) in there]
 
 
 def find(argv: list[bytes]) -> CommandSpec | None:
