@@ -1,8 +1,8 @@
 cimport cython
 
-from isthmus.node.engine cimport access, heap
 from isthmus.node.engine.config cimport Config
 from isthmus.node.engine.context cimport Context
+from isthmus.node.engine.heap cimport used as heap_used
 from isthmus.node.engine.keyspace cimport Database, Keyspace
 from isthmus.node.engine.rng cimport Rng
 from isthmus.node.engine.table cimport Table

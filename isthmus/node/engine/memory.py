@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from isthmus.node.engine import access, heap
+from isthmus.node.engine import access
 from isthmus.node.engine.config import Config
 from isthmus.node.engine.context import GATE_MEMORY, Context
+from isthmus.node.engine.heap import used as heap_used
 from isthmus.node.engine.keyspace import Database, Keyspace
 from isthmus.node.engine.table import Table
 from isthmus.wire.scalars import i64
@@ -117,7 +118,7 @@ class Memory:
 
     def used(self) -> i64:
         """Bytes of data, of client buffers and of what other parts reported."""
-        used = heap.used() + self.buffers_bytes + self.extra_bytes
+        used = heap_used() + self.buffers_bytes + self.extra_bytes
         if used > self.peak_bytes:
             self.peak_bytes = used
             self.peak_ms = self.ctx.clock.now_ms
@@ -127,7 +128,7 @@ class Memory:
         """Bytes above the limit; negative below, and without a limit."""
         if not self.limit_bytes:
             return -1
-        used = heap.used() + self.buffers_bytes + self.extra_bytes
+        used = heap_used() + self.buffers_bytes + self.extra_bytes
         return used - self.keyspace.garbage_bytes - self.limit_bytes
 
     # -- making room --------------------------------------------------------------------------
