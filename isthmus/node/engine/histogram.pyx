@@ -1,4 +1,9 @@
-"""Compiled twin of histogram.py (see there)."""
+"""The histogram of a command's calls, as histogram.py describes it, in C.
+
+The cells are one array of counters, made by the first call and freed with the histogram. Noting a
+call allocates nothing after that and raises nothing: if there is no memory for the cells, a figure
+is lost and never a command.
+"""
 
 from libc.stdlib cimport calloc, free
 
@@ -68,7 +73,6 @@ cdef class Histogram:
         if self.cells == NULL:
             self.cells = <unsigned long long *>calloc(_CELLS, sizeof(unsigned long long))
             if self.cells == NULL:
-                # A figure is lost, never a command.
                 return 0
         if nanos < 0:
             nanos = 0

@@ -57,7 +57,7 @@ class Alarm:
             now_ms = node.clock.refresh()
             if self.until_ms <= now_ms:
                 self.until_ms = NEVER_NS
-                node.ctx.session = None
+                node.ctx.session = None  # type: ignore[assignment]
                 node.blocking.expire(now_ms)
 
 
@@ -102,7 +102,7 @@ class Cron:
         if node.cron_paused or node.ctx.gates & GATE_BUSY:
             return False
         started_ns = node.clock.mono_ns()
-        node.ctx.session = None
+        node.ctx.session = None  # type: ignore[assignment]
         access.set_clock(now_ms // 1000)
         busy = self.expiry.step(BUDGET_NS)
         expired_ns = node.clock.mono_ns()
