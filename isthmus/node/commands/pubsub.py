@@ -15,7 +15,7 @@ from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.patterns import glob_match
-from isthmus.node.engine.pubsub import confirm
+from isthmus.node.engine.pubsub import PubSub, confirm
 from isthmus.node.engine.registry import ARRAY, INTEGER, command, container
 from isthmus.node.engine.spec import FAST, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, SENTINEL, STALE
 
@@ -139,7 +139,7 @@ def sunsubscribe(ctx: Context, argv: list[bytes]) -> None:
          reply=INTEGER)  # fmt: skip
 def publish(ctx: Context, argv: list[bytes]) -> None:
     """Send a message to a channel; reply how often it was sent."""
-    pubsub = ctx.node.pubsub
+    pubsub: PubSub = ctx.node.pubsub
     count = pubsub.publish(argv[1], argv[2])
     if pubsub.forward is not None:
         pubsub.forward(argv[1], argv[2], False)
@@ -152,7 +152,7 @@ def publish(ctx: Context, argv: list[bytes]) -> None:
          complexity="O(N) with N subscribers of the shard channel", reply=INTEGER)  # fmt: skip
 def spublish(ctx: Context, argv: list[bytes]) -> None:
     """Send a message to a shard channel; reply how many received it."""
-    pubsub = ctx.node.pubsub
+    pubsub: PubSub = ctx.node.pubsub
     count = pubsub.publish_shard(argv[1], argv[2])
     if pubsub.forward is not None:
         pubsub.forward(argv[1], argv[2], True)
