@@ -107,7 +107,7 @@ def test_errors_are_counted_once(store: Store) -> None:
     store("EVAL", "return redis.call('INCR', 'k')", 0)
     store("EVAL", "error('x')", 0)
     store("EVAL", "return {err = 'MINE own'}", 0)
-    assert store.node.ctx.error_replies - before == 2
+    assert store.node.ctx.error_replies - before == 3
 
 
 @pytest.mark.parametrize("word", ["EVAL_RO", "EVALSHA_RO"])
@@ -154,10 +154,6 @@ def test_memory_is_asked_for_once(store: Store) -> None:
     assert store.error("EVAL", write, 0).startswith(f"{oom} script: ")
     assert store("EVAL", "return redis.call('GET', 'k')", 0) is None
     assert store("EVAL", "#!lua flags=allow-oom\n" + write, 0) == b"v"
-    # What could be evicted is evicted first, so this reads nothing.
-    assert store.error("EVAL", "#!lua\nreturn 1", 0) == (
-        "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
-    )
     # One write that needs no memory, and the rest may: Redis does not stop in the middle.
     deleting = "redis.call('DEL', 'k') return redis.call('SET', 'k', 'v')"
     assert store("EVAL", deleting, 0) == b"OK"
@@ -246,3 +242,48 @@ def test_script_debug_and_help(store: Store) -> None:
     assert store("SCRIPT", "HELP")[-1] == b"    Print this help."
     assert store.error("SCRIPT", "NOSUCH") == "ERR unknown subcommand 'NOSUCH'. Try SCRIPT HELP."
     assert store.error("SCRIPT", "KILL") == "NOTBUSY No scripts in execution right now."
+
+
+@pytest.mark.parametrize(
+    ("script", "codes", "failed"),
+    [
+        ("return redis.error_reply('MINE own')", {"MINE": 1}, 1),
+        ("return {redis.error_reply('ONE x'), {err = 'TWO y'}}", {"ONE": 1, "TWO": 1}, 1),
+        ("return {err = 'nocode'}", {"ERR": 1}, 1),
+        ("return redis.pcall('GET')", {"ERR": 1}, 1),
+        ("return redis.pcall('GET').err", {"ERR": 1}, 0),
+        ("return redis.call('GET')", {"ERR": 1}, 1),
+        ("return redis.pcall({})", {"ERR": 1}, 1),
+        ("error({err = 'RAISED x'})", {"RAISED": 1}, 1),
+    ],
+)
+def test_how_errors_are_counted(
+    store: Store, script: str, codes: dict[str, int], failed: int
+) -> None:
+    store("CONFIG", "RESETSTAT")
+    store("EVAL", script, 0)
+    counts = store.node.ctx.error_counts
+    assert {code.decode(): count for code, count in counts.items()} == codes
+    stats = store("INFO", "commandstats").decode()
+    assert stats.partition("cmdstat_eval:")[2].partition("failed_calls=")[2][0] == str(failed)
+
+
+def test_without_memory_the_flags_of_a_script_are_its_commands(store: Store) -> None:
+    store("SCRIPT", "LOAD", "#!lua\nreturn 1")
+    store("CONFIG", "SET", "maxmemory", "1")
+    oom = "OOM command not allowed when used memory > 'maxmemory'."
+    assert store.error("EVAL", "#!lua\nreturn 1", 0) == oom
+    assert store.error("EVAL", "#!lua\nreturn 2", 0) == oom
+    assert store.error("EVALSHA", sha("#!lua\nreturn 1"), 0) == oom
+    assert store("EVAL", "#!lua flags=no-writes\nreturn 1", 0) == 1
+    assert store("EVAL", "#!lua flags=allow-oom\nreturn 1", 0) == 1
+    store("MULTI")
+    assert store.error("EVAL", "#!lua\nreturn 1", 0) == oom
+    assert store.error("EXEC").startswith("EXECABORT")
+
+
+def test_as_many_arguments_as_lua_can_unpack(store: Store) -> None:
+    script = """local t = {} for i = 1, 7998 do t[i] = i end
+    return redis.call('RPUSH', KEYS[1], unpack(t))"""
+    assert store("EVAL", script, 1, "k") == 7998
+    assert store("LINDEX", "k", -1) == b"7998"

@@ -248,7 +248,7 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
             refuse(ctx, session, spec, text)
             return False
     if session.gates & GATE_PUBSUB or ctx.gates & ~GATE_CLUSTER:
-        text = obstacle(ctx, session, spec)
+        text = obstacle(ctx, session, spec, argv)
         if text is not None:
             if text:
                 refuse(ctx, session, spec, text)
@@ -271,7 +271,17 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
     return True
 
 
-def obstacle(ctx: Context, session: ClientState, spec: CommandSpec) -> bytes | None:
+def needs_memory(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> bool:
+    """True if the command, or the script it runs, is refused while there is no memory."""
+    if spec.flags & DENYOOM:
+        return True
+    scripts = ctx.node.scripts
+    return spec.group == "scripting" and scripts is not None and scripts.needs_memory(spec, argv)
+
+
+def obstacle(
+    ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes]
+) -> bytes | None:
     """The error for what keeps the process or the client from running the command now; None if
     nothing does, an empty text if it must wait."""
     if ctx.gates & GATE_MEMORY:
@@ -282,8 +292,8 @@ def obstacle(ctx: Context, session: ClientState, spec: CommandSpec) -> bytes | N
             ctx.own_pushes = []
         # A transaction is refused as a whole at EXEC, when one of its commands may not run.
         if not enough and (
-            spec.flags & DENYOOM
-            or (spec.name == b"exec" and any(one.flags & DENYOOM for one, _ in session.queue))
+            needs_memory(ctx, spec, argv)
+            or (spec.name == b"exec" and any(needs_memory(ctx, *each) for each in session.queue))
         ):
             return OOM
     if session.gates & GATE_PUBSUB:

@@ -8,7 +8,10 @@ local host, called, raise, int, room, set_protocol = ...
 
 local find, gsub, sub = string.find, string.gsub, string.sub
 local concat = table.concat
-local select, tonumber, tostring, type = select, tonumber, tostring, type
+local select, tonumber, tostring, type, unpack = select, tonumber, tostring, type, unpack
+
+-- More arguments than this do not fit on the stack of a call of the host.
+local ARGUMENTS_MAX = 4000
 
 -- ---------------------------------------------------------------------------------------------
 -- the redis table
@@ -32,20 +35,31 @@ local function bad_argument(...)
     end
 end
 
+local function send(...)
+    room()
+    local count = select("#", ...)
+    if count <= ARGUMENTS_MAX then
+        return host_call(...)
+    end
+    local all = { ... }
+    for i = 1, count, ARGUMENTS_MAX do
+        host.stash(unpack(all, i, i + ARGUMENTS_MAX - 1 < count and i + ARGUMENTS_MAX - 1 or count))
+    end
+    return host_call()
+end
+
 function redis_api.call(...)
     if select("#", ...) == 0 then
         raise(NO_ARGUMENT)
     end
-    room()
-    return called(host_call(...), true)
+    return called(send(...), true)
 end
 
 function redis_api.pcall(...)
     if select("#", ...) == 0 then
         return { err = "ERR " .. NO_ARGUMENT }
     end
-    room()
-    return called(host_call(...), false)
+    return called(send(...), false)
 end
 
 function redis_api.error_reply(...)

@@ -31,7 +31,6 @@ FAULTS = (
     ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,
     ValueError,
 )  # fmt: skip
-BAD_ARGUMENTS = b"ERR Lua redis lib command arguments must be strings or integers"
 UNKNOWN = b"ERR Unknown Redis command called from script"
 WRONG_ARITY = b"ERR Wrong number of args calling Redis command from script"
 NOT_ALLOWED = b"ERR This Redis command is not allowed from script"
@@ -51,8 +50,8 @@ class Run:
 
     __slots__ = (
         "session", "name", "argv", "started_ns", "is_eval", "read_only", "allow_oom", "cross_slot",
-        "protocol", "slot", "out_of_memory", "wrote", "killed", "go", "target", "tail_line", "keys",
-        "arguments",
+        "protocol", "slot", "out_of_memory", "wrote", "killed", "failed", "go", "target",
+        "tail_line", "keys", "arguments",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +77,8 @@ class Run:
         self.out_of_memory = False
         self.wrote = False
         self.killed = False
+        # Its reply holds an error.
+        self.failed = False
 
 
 def spelt(value: Any) -> bytes | None:
@@ -94,21 +95,21 @@ def spelt(value: Any) -> bytes | None:
     return None
 
 
-def find(argv: Sequence[bytes]) -> CommandSpec | bytes:
-    """The command, or the error that tells why there is none."""
+def find(argv: Sequence[bytes]) -> tuple[CommandSpec | None, bytes]:
+    """The command if there is one, and an error if it cannot be called so."""
     spec = COMMANDS.get(argv[0])
     if spec is None:
         spec = COMMANDS.get(argv[0].lower())
         if spec is None:
-            return UNKNOWN
+            return None, UNKNOWN
     if spec.handler is None:
         if len(argv) < 2:
-            return spec.alone if spec.alone is not None else WRONG_ARITY
+            return (spec.alone, b"") if spec.alone is not None else (spec, WRONG_ARITY)
         sub = spec.subcommands.get(argv[1].lower())
         if sub is None:
-            return UNKNOWN
+            return None, UNKNOWN
         spec = sub
-    return spec if spec.arity_fits(len(argv)) else WRONG_ARITY
+    return spec, b"" if spec.arity_fits(len(argv)) else WRONG_ARITY
 
 
 class Calls:
@@ -120,18 +121,27 @@ class Calls:
         self.runtime: Runtime = None  # type: ignore[assignment]
         self.run: Run | None = None
         self.writer = ReplyWriter()
+        self.stashed: list[Any] = []
+
+    def stash(self, *args: Any) -> None:
+        """Some of the arguments of the call that follows, which then brings none itself."""
+        self.stashed.extend(args)
 
     def call(self, *args: Any) -> Any:
-        """The reply in RESP; True if no script runs, None if Lua has no memory for it."""
+        """The reply in RESP; True if no script runs, None if Lua has no memory for it, False if an
+        argument is neither text nor number."""
         run = self.run
         if run is None:
             return True
+        if self.stashed:
+            args = tuple(self.stashed)
+            self.stashed.clear()
         argv: list[bytes] = []
         for arg in args:
             if type(arg) is not bytes:
                 arg = spelt(arg)
                 if arg is None:
-                    return b"-" + BAD_ARGUMENTS + b"\r\n"
+                    return False
             argv.append(arg)
         ctx = self.ctx
         writer = self.writer
@@ -155,13 +165,12 @@ class Calls:
 
     def execute(self, run: Run, argv: list[bytes]) -> None:
         ctx = self.ctx
-        spec = find(argv)
-        if type(spec) is bytes:
-            ctx.fail(spec)
+        spec, wrong = find(argv)
+        if spec is None:
+            ctx.fail(wrong)
             return
-        assert isinstance(spec, CommandSpec)
-        text = self.refusal(run, spec, argv)
-        if text is not None:
+        text = wrong or self.refusal(run, spec, argv)
+        if text:
             spec.rejected += 1
             ctx.fail(text)
             return
@@ -230,13 +239,24 @@ class Calls:
             run.slot = slot
         return OTHER_SLOT if run.slot != slot else None
 
+    def note_error(self, text: bytes, counted: bool) -> None:
+        """The script's reply has an error in it; those of commands are counted already."""
+        if self.run is not None:
+            self.run.failed = True
+        if not counted:
+            ctx, house = self.ctx, self.ctx.reply
+            ctx.reply = self.writer
+            ctx.fail(text if b" " in text[:32] else b"ERR")
+            self.writer.clear()
+            ctx.reply = house
+
     def may(self, *args: Any) -> Any:
         """redis.acl_check_cmd: True or False, or the text of an error."""
         run = self.run
         argv = [spelt(arg) or b"" for arg in args]
         if run is None:
             return ACL_UNKNOWN
-        spec = find(argv)
-        if type(spec) is bytes:
-            return ACL_WRONG_ARITY if spec == WRONG_ARITY else ACL_UNKNOWN
+        spec, wrong = find(argv)
+        if spec is None or wrong:
+            return ACL_WRONG_ARITY if wrong == WRONG_ARITY else ACL_UNKNOWN
         return self.node.acl.check(run.session.user, spec, argv) is None

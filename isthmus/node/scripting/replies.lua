@@ -97,7 +97,13 @@ function read_value(data, at)
 end
 
 local function called(data, raising)
-    if type(data) ~= "string" then
+    if data == false then
+        data = { err = "ERR Lua redis lib command arguments must be strings or integers" }
+        if raising then
+            error(data, 0)
+        end
+        return data
+    elseif type(data) ~= "string" then
         raise(data and "redis.call/pcall can only be called inside a script invocation"
             or "not enough memory")
     end
@@ -154,6 +160,7 @@ local function write_special(out, t, protocol, resp, depth)
     -- a table with one of the fields that name a type; false if it has none
     local field = rawget(t, "err")
     if type(field) == "string" then
+        host.note_error(field, rawget(t, "ignore_error_stats_update") and true or false)
         out[#out + 1] = "-" .. one_line(field) .. "\r\n"
         return true
     end

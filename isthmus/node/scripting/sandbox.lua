@@ -36,7 +36,7 @@ end
 local HOOK_EVERY = host.hook_every
 local STRING_BYTES_MAX = host.string_bytes_max
 local SORT_IN_C_MAX = 5000
-local UNPACK_MAX = 7990
+local UNPACK_MAX = 8000
 local READ_ONLY = "Attempt to modify a readonly table"
 local MARK = "\1:"
 
@@ -218,12 +218,16 @@ function safe.setmetatable(t, metatable)
     return done(setmetatable(t, metatable))
 end
 
-function safe.unpack(t, first, last)
+function safe.unpack(...)
+    local t, first, last = ...
     local from, to = tonumber(first) or 1, tonumber(last)
-    if from and to and to - from >= UNPACK_MAX then
+    if to and to - from >= UNPACK_MAX then
         error("too many results to unpack", 2)
+    elseif real_of[t] then
+        return
     end
-    return done(unpack(real_of[t] or t, first, last))
+    -- Exactly what came: each argument takes a place of a result.
+    return done(unpack(...))
 end
 
 -- ---------------------------------------------------------------------------------------------

@@ -59,6 +59,10 @@ OUT_OF_MEMORY = (
 )
 NO_CLUSTER = b"ERR Can not run script on cluster, 'no-cluster' flag is set."
 WRITES_IN_RO = b"ERR Can not execute a script with write flag using *_ro command."
+EVALS = (b"eval", b"eval_ro")
+EVALSHAS = (b"evalsha", b"evalsha_ro")
+FCALLS = (b"fcall", b"fcall_ro")
+MEMORYLESS = frozenset({b"allow-oom", b"no-writes"})
 LEVELS = ("DEBUG", "DEBUG", "INFO", "WARN")
 VERBOSITY = {"debug": 0, "verbose": 1, "notice": 2, "warning": 3, "nothing": 4}
 
@@ -94,6 +98,14 @@ def shebang(text: bytes) -> tuple[frozenset[bytes] | None, bytes]:
                 raise RedisError(b"ERR Unexpected flag in script shebang: " + flag)
             flags.add(flag)
     return frozenset(flags), text[end:]
+
+
+def flags_of(text: bytes) -> frozenset[bytes] | None:
+    """The flags of a script that may be wrong."""
+    try:
+        return shebang(text)[0]
+    except RedisError:
+        return None
 
 
 class Finished:
@@ -139,7 +151,8 @@ class Scripts:
         if self._runtime is None:
             asked: dict[str, Callable[..., Any]] = {
                 "tick": self.tick, "call": self.calls.call,
-                "may": self.calls.may, "log": self.write_log, "running": self.running,
+                "stash": self.calls.stash, "may": self.calls.may,
+                "note_error": self.calls.note_error, "log": self.write_log, "running": self.running,
                 "set_protocol": self.set_protocol, "is_flag": lambda flag: flag in FLAGS,
             }  # fmt: skip
             self._runtime = Runtime(asked, self.memory_bytes_max)
@@ -278,7 +291,7 @@ class Scripts:
         """Apply the flags of a script that has some; raises RedisError if it may not run now."""
         if b"no-cluster" in flags and ctx.cluster is not None:
             raise RedisError(NO_CLUSTER)
-        run.allow_oom = b"allow-oom" in flags
+        run.allow_oom = b"allow-oom" in flags or b"no-writes" in flags
         if ctx.gates & GATE_MEMORY and not run.allow_oom:
             run.out_of_memory = not self.node.memory.make_room(ctx, run.session)
             if run.out_of_memory:
@@ -289,6 +302,21 @@ class Scripts:
         run.cross_slot = b"allow-cross-slot-keys" in flags
         if run.keys and not run.cross_slot:
             run.slot = key_slot(run.keys[0])
+
+    def needs_memory(self, spec: CommandSpec, argv: list[bytes]) -> bool:
+        """True if a request is refused while there is no memory, for the flags of its script."""
+        if spec.name in FCALLS:
+            function = self.registry.functions.get(argv[1].lower())
+            flags = None if function is None else frozenset(function.flags)
+        elif spec.name in EVALS:
+            script = self.scripts.get(hashlib.sha1(argv[1]).hexdigest().encode())
+            flags = script.flags if script is not None else flags_of(argv[1])
+        elif spec.name in EVALSHAS:
+            script = self.scripts.get(argv[1].lower())
+            flags = None if script is None else script.flags
+        else:
+            return False
+        return flags is not None and not flags & MEMORYLESS
 
     def perform(self, ctx: Context, run: Run) -> None:
         """Run a script on the stage, or where we are if that is the stage (EXEC)."""
@@ -337,6 +365,8 @@ class Scripts:
             self.calls.runtime.tidy()
         if type(result) is bytes:
             ctx.reply.raw(result)
+            if run.failed:
+                spec.failed += 1
             return
         assert isinstance(result, Failure)
         chunk = CHUNK if run.is_eval else b"@user_function"
