@@ -50,7 +50,9 @@ A narrow strip of land, and everything that crosses crosses here.
          reply=ARRAY, tips="NONDETERMINISTIC_OUTPUT")  # fmt: skip
 def time_(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the Unix time: seconds, and microseconds of the second."""
-    seconds, micros = divmod(ctx.clock.wall_us(), 1_000_000)
+    # In a transaction or a script time stands still.
+    now_us = ctx.now_ms * 1000 if ctx.deny_blocking else ctx.clock.wall_us()
+    seconds, micros = divmod(now_us, 1_000_000)
     ctx.reply.array(2)
     ctx.reply.bulk(b"%d" % seconds)
     ctx.reply.bulk(b"%d" % micros)
