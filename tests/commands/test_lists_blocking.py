@@ -28,7 +28,7 @@ def test_what_is_there_is_popped_at_once(either: Store) -> None:
 
 
 @pytest.mark.parametrize("timeout, text", [
-    ("x", NOT_FLOAT), ("", NOT_FLOAT), ("nan", NOT_FLOAT), ("-1", NEGATIVE), ("-0.001", NEGATIVE),
+    ("x", NOT_FLOAT), ("", NOT_FLOAT), ("nan", NOT_FLOAT), ("-1", NEGATIVE), ("-0.002", NEGATIVE),
     ("1e300", TOO_FAR), ("inf", TOO_FAR), ("9223372036854775808", TOO_FAR),
 ])  # fmt: skip
 def test_timeouts_that_are_none(store: Store, timeout: str, text: str) -> None:

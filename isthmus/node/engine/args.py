@@ -66,11 +66,13 @@ def deadline_ms(text: bytes, ctx: Context) -> int:
 def _deadline(wait_ms: float, ctx: Context) -> int:
     if wait_ms > INT64_MAX:
         raise RedisError(TIMEOUT_OUT_OF_RANGE)
-    if wait_ms < 0:
+    # Rounded up first, as in Redis: what lies between is no wait at all, which means for ever.
+    if wait_ms <= -1:
         raise RedisError(TIMEOUT_NEGATIVE)
-    if wait_ms == 0:
+    whole = math.ceil(wait_ms)
+    if whole == 0:
         return 0
-    until = ctx.now_ms + math.ceil(wait_ms)
+    until = ctx.now_ms + whole
     if until > INT64_MAX:
         raise RedisError(TIMEOUT_OUT_OF_RANGE)
     return until
