@@ -21,10 +21,10 @@ REQUIREMENTS := import tomllib; \
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build up test test-pure soak lint format docs bench clean distclean
+.PHONY: help venv build up test test-pure test-clients soak lint format docs bench clean distclean
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 venv: build ## make .venv with everything in it, and .venv/bin/isthmus
 
@@ -39,6 +39,13 @@ test: build ## the whole suite, compiled
 
 test-pure: $(READY) ## the whole suite, interpreted
 	ISTHMUS_PURE=1 $(PY) -m pytest $(ARGS)
+
+test-clients: build ## real clients and applications, in an environment of their own
+	@test -x .venv-clients/bin/python || $(PYTHON) -m venv --without-pip .venv-clients
+	@$(PY) -m pip --disable-pip-version-check --quiet --python .venv-clients/bin/python \
+		install -r tests/clients/requirements.txt
+	ISTHMUS_CLIENTS=1 ISTHMUS_PYTHON=$(CURDIR)/$(PY) \
+		.venv-clients/bin/python -m pytest -o filterwarnings= tests/clients $(ARGS)
 
 soak: $(READY) ## random streams against redis-server 8.0 for a while: ARGS="--seconds 600"
 	$(PY) -m tests.oracle.soak $(ARGS)
@@ -67,7 +74,7 @@ clean: ## remove what was built, and caches
 	find isthmus tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## remove .venv too
-	rm -rf .venv
+	rm -rf .venv .venv-clients
 
 $(READY): pyproject.toml setup.py
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python"; exit 1; }
