@@ -198,7 +198,8 @@ end
 
 local string_metatable = getmetatable("")
 
-function safe.getmetatable(value)
+function safe.getmetatable(...)
+    local value = ...
     if type(value) == "string" then
         return shown_metatable[string_metatable]
     end
@@ -208,7 +209,7 @@ function safe.getmetatable(value)
     if real_of[value] then
         return shown_metatable[value]
     end
-    return done(getmetatable(value))
+    return done(getmetatable(...))
 end
 
 function safe.setmetatable(t, metatable)
@@ -514,9 +515,11 @@ local function environment(redis_table)
         return setfenv(body, proxy)
     end
 
-    function real.loadstring(text, name)
+    function real.loadstring(...)
+        local text, name = ...
         if type(text) ~= "string" and type(text) ~= "number" then
-            error("bad argument #1 to 'loadstring' (string expected, got " .. type(text) .. ")", 2)
+            local got = select("#", ...) > 0 and type(text) or "no value"
+            error("bad argument #1 to 'loadstring' (string expected, got " .. got .. ")", 2)
         end
         return compile(tostring(text), name and tostring(name))
     end
