@@ -63,6 +63,7 @@ def test_transactions_show_their_commands_only(store: Store) -> None:
 
 def test_a_command_that_waits_is_told_of_when_it_is_served(store: Store) -> None:
     store("CONFIG", "SET", "slowlog-log-slower-than", "0")
+    store("CONFIG", "RESETSTAT")
     store("SLOWLOG", "RESET")
     other = store.node.new_client()
     assert store.raw("BLPOP", "list", "0", client=other) == b""
