@@ -50,6 +50,24 @@ def parse(data: bytes, at: int = 0) -> tuple[Node, int]:
     return (tag, items), after
 
 
+def end_of(data: bytes, at: int = 0) -> int:
+    """Where the reply that begins at `at` ends, however deep it is."""
+    pending = 1
+    while pending:
+        pending -= 1
+        end = data.find(b"\r\n", at)
+        if end < 0:
+            raise Incomplete
+        tag, head, at = data[at : at + 1], data[at + 1 : end], end + 2
+        if tag in (b"$", b"=", b"!"):
+            at += int(head) + 2 if int(head) >= 0 else 0
+        elif tag in AGGREGATES:
+            pending += int(head) * (2 if tag in b"%|" else 1) if int(head) > 0 else 0
+    if at > len(data):
+        raise Incomplete
+    return at
+
+
 def decode(data: bytes) -> Node:
     """The one reply that `data` is."""
     node, end = parse(data)
