@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from isthmus.node.scripting import runtime
 from tests.support.store import Store
@@ -112,8 +114,8 @@ PATTERNS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def careful() -> Iterator[Store]:
+@functools.cache
+def costly_patterns() -> Store:
     """A node that holds every pattern for too costly to leave it to C."""
     folder = runtime.HERE
 
@@ -129,8 +131,14 @@ def careful() -> Iterator[Store]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime, "HERE", Sources(folder))
         made = Store()
+        # It reads the sources now, and never again.
         made("EVAL", "return 1", 0)
-        yield made
+    return made
+
+
+@pytest.fixture
+def careful() -> Store:
+    return costly_patterns()
 
 
 @pytest.mark.parametrize(("subject", "pattern"), PATTERNS)
@@ -162,3 +170,41 @@ BAD_PATTERNS = ["[a", "%", "(", ")", "%b", "%f", "%1", "(()%2", "[%"]
 def test_both_matchers_refuse_the_same(careful: Store, store: Store, pattern: str) -> None:
     script = "local ok, e = pcall(string.find, 'aab', ARGV[1]) return {tostring(ok), tostring(e)}"
     assert careful("EVAL", script, 0, pattern) == store("EVAL", script, 0, pattern)
+
+
+@functools.cache
+def ordinary() -> Store:
+    return Store()
+
+
+PIECES = [
+    "a", "b", ".", "%a", "%d", "%s", "[ab]", "[^a]", "[a-c]", "(", ")", "()", "(a", ".)", "%1",
+    "%b()", "%f[a]", "*", "+", "-", "?", "^", "$", "%", "[", "]", "%%", "%W", "[%w_]", "x",
+]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("ab(1 x_)", max_size=12), st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
+def test_generated_patterns(subject: str, pattern: str) -> None:
+    script = """
+    local s, p = ARGV[1], ARGV[2]
+    local function all(...)
+        local r = {...}
+        for i = 1, select('#', ...) do
+            -- Only C's errors know where they were raised.
+            r[i] = tostring(r[i]):gsub('^user_script:%d+: ', '')
+        end
+        return table.concat(r, '|')
+    end
+    local parts = {}
+    local function each()
+        for a, b in s:gmatch(p) do
+            parts[#parts + 1] = all(a, b)
+            if #parts > 20 then break end
+        end
+    end
+    return {all(pcall(string.find, s, p)), all(pcall(string.gsub, s, p, '<%0>')),
+        all(pcall(string.match, s, p, 2)), all(pcall(each)), all(unpack(parts))}
+    """
+    wanted = ordinary()("EVAL", script, 0, subject, pattern)
+    assert costly_patterns()("EVAL", script, 0, subject, pattern) == wanted

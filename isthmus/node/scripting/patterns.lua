@@ -212,6 +212,9 @@ local function back_reference(state, s, digit)
         error("invalid capture index", 0)
     end
     local start, length = state.starts[level], state.lengths[level]
+    if length == POSITION then
+        return nil
+    end
     local text = sub(state.subject, start, start + length - 1)
     if sub(state.subject, s, s + length - 1) == text then
         return s + length
@@ -354,11 +357,12 @@ local function start_of(subject, init)
     return init < 1 and 1 or init > #subject + 1 and #subject + 1 or init
 end
 
-local NO_SPECIALS = "[%^%$%*%+%?%.%(%)%[%%%-]"
+local SPECIALS = "[%^%$%*%+%?%.%(%[%%%-]"
 
 function safe_string.find(subject, pattern, init, plain, ...)
-    if type(subject) == "string" and type(pattern) == "string" and #subject * #pattern > 1e7 then
-        if plain or not c_find(pattern, NO_SPECIALS) then
+    local literal = plain or type(pattern) == "string" and not c_find(pattern, SPECIALS)
+    if literal and type(subject) == "string" and type(pattern) == "string" then
+        if #subject * #pattern > 1e7 then
             local from = start_of(subject, init)
             local at = host_find(subject, pattern, from - 1)
             if at < 0 then
@@ -367,7 +371,7 @@ function safe_string.find(subject, pattern, init, plain, ...)
             return at + 1, at + #pattern
         end
     end
-    if plain or cheap(subject, pattern) then
+    if literal or cheap(subject, pattern) then
         if init == nil then
             return done(find(subject, pattern))
         end
