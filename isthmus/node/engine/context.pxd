@@ -37,6 +37,7 @@ cdef class Context:
     cdef public list own_pushes
     cdef public long long wake_ms
     cdef public long long slow_ns
+    cpdef void push(self, ClientState client, bytes data)
     cpdef void miss(self, bytes key)
     cpdef void settle(self)
     cpdef object read(self, bytes key, object kind)

@@ -107,6 +107,18 @@ class Context:
             pushes, self.own_pushes = self.own_pushes, []
             self.node.deliver(self.session, b"".join(pushes))
 
+    def push(self, client: ClientState, data: bytes) -> None:
+        """Send a client what it did not ask for now: behind its reply if it is being served."""
+        if client is self.session:
+            self.own_pushes.append(data)
+            self.log.pending = True
+        elif client.held is not None:
+            client.held.append(data)
+        elif client.peer is None:
+            client.outbox += data
+        else:
+            client.peer.push(data)
+
     def miss(self, key: bytes) -> None:
         """A command that reads found no key."""
         self.misses += 1

@@ -13,6 +13,7 @@ While there is no monitor this costs nothing: ctx.gates has no GATE_MONITOR.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from isthmus.node.engine.client import ClientState
@@ -26,6 +27,7 @@ _ESCAPES = {
     0x5C: b"\\\\", 0x22: b'\\"', 0x0A: b"\\n", 0x0D: b"\\r", 0x09: b"\\t", 0x07: b"\\a",
     0x08: b"\\b",
 }  # fmt: skip
+_PLAIN = re.compile(rb"[ !#-\[\]-~]*")
 _SPELT = tuple(
     _ESCAPES.get(byte, bytes((byte,)) if 32 <= byte <= 126 else b"\\x%02x" % byte)
     for byte in range(256)
@@ -34,6 +36,8 @@ _SPELT = tuple(
 
 def quoted(text: bytes) -> bytes:
     """Any bytes as one quoted word of visible ASCII."""
+    if _PLAIN.fullmatch(text):
+        return b'"' + text + b'"'
     return b'"' + b"".join([_SPELT[byte] for byte in text]) + b'"'
 
 
@@ -95,7 +99,7 @@ class Monitors:
             micros // 1_000_000, micros % 1_000_000, ctx.session.db.index, who, words,
         )  # fmt: skip
         for client in list(self.clients):
-            self.node.push(client, line)
+            self.node.ctx.push(client, line)
 
 
 def source(client: ClientState) -> bytes:

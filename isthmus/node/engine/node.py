@@ -123,13 +123,7 @@ class Node:
 
     def push(self, client: ClientState, data: bytes) -> None:
         """Send a client what it did not ask for now: behind its reply if it is being served."""
-        if client is self.ctx.session:
-            self.ctx.own_pushes.append(data)
-            self.ctx.log.pending = True
-        elif client.held is not None:
-            client.held.append(data)
-        else:
-            self.deliver(client, data)
+        self.ctx.push(client, data)
 
     def deliver(self, client: ClientState, data: bytes) -> None:
         """Send bytes to a client behind all it was sent before."""

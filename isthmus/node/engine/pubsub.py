@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.context import Context
 from isthmus.node.engine.patterns import glob_match
 from isthmus.node.engine.spec import CommandSpec
 from isthmus.wire.reply import ReplyWriter
@@ -69,6 +70,8 @@ class PubSub:
 
     def __init__(self, node: Any) -> None:
         self.node = node
+        self.ctx: Context = node.ctx
+        self.encoder: ReplyWriter = node.encoder
         self.clients: dict[ClientState, Subscriptions] = {}
         self.channels: dict[bytes, Listeners] = {}
         self.patterns: dict[bytes, Listeners] = {}
@@ -195,7 +198,7 @@ class PubSub:
 
     def _send(self, listeners: Listeners, words: list[bytes]) -> i64:
         """Push a message to all listeners: it is encoded once for each protocol in use."""
-        push = self.node.push
+        ctx = self.ctx
         two = b""
         three = b""
         count = len(listeners)
@@ -203,15 +206,15 @@ class PubSub:
         for client in list(listeners):
             if client.protocol == 2:
                 two = two or self.encode(words, 2)
-                push(client, two)
+                ctx.push(client, two)
             else:
                 three = three or self.encode(words, 3)
-                push(client, three)
+                ctx.push(client, three)
         return count
 
     def encode(self, words: list[bytes], protocol: i64) -> bytes:
         """The bytes of a message."""
-        writer: ReplyWriter = self.node.encoder
+        writer = self.encoder
         writer.protocol = protocol
         writer.push(len(words))
         for word in words:
@@ -227,7 +230,7 @@ class PubSub:
         for channel in lost:
             for client in list(self.shards.get(channel, ())):
                 if self.unsubscribe_shard(client, channel):
-                    writer: ReplyWriter = self.node.encoder
+                    writer = self.encoder
                     left = len(self.of(client).shards)
                     confirm(writer, b"sunsubscribe", channel, left, client.protocol)
                     self.node.push(client, writer.take())

@@ -1,3 +1,5 @@
+cimport cython
+
 from isthmus.node.engine.pubsub cimport PubSub
 
 cdef class Notifier:
@@ -7,5 +9,8 @@ cdef class Notifier:
     cdef public bint keyspace
     cdef public bint keyevent
     cdef public bint _attached
+    cdef public list heads
+    cdef public list event_heads
+    @cython.locals(argv=list, event=bytes, event_class=bytes, name=bytes, key=bytes, db="long long")
     cdef tell(self, object effect)
     cdef send(self, long long db, bytes key, bytes event, bytes event_class)

@@ -38,6 +38,9 @@ class Notifier:
         self.classes: frozenset[bytes] = frozenset()
         self.keyspace = False
         self.keyevent = False
+        databases = range(len(node.keyspace.databases))
+        self.heads = [b"__keyspace@%d__:" % db for db in databases]
+        self.event_heads = [b"__keyevent@%d__:" % db for db in databases]
         self._attached = False
         node.config.on_change(PARAMETER, self.configure)
         self.configure(node.config.text(PARAMETER))
@@ -72,19 +75,19 @@ class Notifier:
 
     def tell(self, effect: Effect) -> None:
         """The event or events of one effect."""
-        argv, event = effect.argv, effect.event
+        db, argv, event, event_class, _ = effect
         name, key = argv[0], argv[1]
         if name == b"XGROUP":
             # Its second word is a sub-command.
             key = argv[2]
         elif name == b"COPY":
-            self.send(int(argv[4]), argv[2], event, effect.event_class)
+            self.send(int(argv[4]), argv[2], event, event_class)
             return
-        self.send(effect.db, key, event, effect.event_class)
+        self.send(db, key, event, event_class)
         if name == b"SET" and event == b"set" and len(argv) > 4:
-            self.send(effect.db, key, b"expire", b"g")
+            self.send(db, key, b"expire", b"g")
         elif name == b"RENAME":
-            self.send(effect.db, argv[2], b"rename_to", b"g")
+            self.send(db, argv[2], b"rename_to", b"g")
         elif name == b"MOVE":
             self.send(int(argv[2]), key, b"move_to", b"g")
 
@@ -93,6 +96,6 @@ class Notifier:
         if event_class not in self.classes:
             return
         if self.keyspace:
-            self.pubsub.publish(b"__keyspace@%d__:%b" % (db, key), event)
+            self.pubsub.publish(self.heads[db] + key, event)
         if self.keyevent:
-            self.pubsub.publish(b"__keyevent@%d__:%b" % (db, event), key)
+            self.pubsub.publish(self.event_heads[db] + event, key)
