@@ -196,6 +196,9 @@ def sort(ctx: Context, argv: list[bytes], stores: bool) -> None:
         ctx.hits += 1
         if type(value) not in (ListValue, SetValue, ZSetValue):
             raise RedisError(WRONGTYPE)
+        if type(value) is ZSetValue:
+            # Redis sorts from the large encoding, and leaves it so.
+            value.outgrown = True
     elements = elements_of(value, request)
     if request.as_they_are and type(value) is SetValue and must_repeat(ctx, request):
         request.as_they_are = False
