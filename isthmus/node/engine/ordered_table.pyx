@@ -1,4 +1,11 @@
-"""Compiled twin of ordered_table.py (see there for the contract)."""
+"""Compiled twin of ordered_table.py (see there for the contract).
+
+The place of a record lies in the 24 bits of its header that Table uses for the access mark, so
+every way in which Table writes that mark is overridden here: insert, overwrite, set_expiry, fetch.
+Places are sorted in an array of their own, by moving where there are few, and freed at once.
+
+It may not keep such an array across a call that can change the table.
+"""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
