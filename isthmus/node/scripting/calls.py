@@ -12,19 +12,20 @@ Nothing here may raise towards Lua; see runtime.py.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from isthmus.node.engine.client import GATE_ACL, ClientState
 from isthmus.node.engine.context import GATE_CLUSTER, GATE_MONITOR, Context
 from isthmus.node.engine.errors import OOM
+from isthmus.node.engine.execute import call as run_command
 from isthmus.node.engine.monitors import shown
 from isthmus.node.engine.registry import COMMANDS
 from isthmus.node.engine.spec import ADMIN, DENYOOM, NOSCRIPT, SKIP_MONITOR, WRITE, CommandSpec
-from isthmus.node.scripting.runtime import Failure, Runtime
+from isthmus.node.scripting.runtime import Runtime
 from isthmus.wire.logs import log
 from isthmus.wire.reply import ReplyWriter
-from isthmus.wire.scalars import format_float
+from isthmus.wire.scalars import format_float, i64
 
 # Faults of ours in a command; anything else is no business of a script's.
 FAULTS = (
@@ -55,8 +56,8 @@ class Run:
     )  # fmt: skip
 
     def __init__(
-        self, session: ClientState, name: bytes, argv: list[bytes], keys_count: int,
-        started_ns: int, is_eval: bool,
+        self, session: ClientState, name: bytes, argv: list[bytes], keys_count: i64,
+        started_ns: i64, is_eval: bool,
     ) -> None:  # fmt: skip
         self.session = session
         self.name = name
@@ -66,7 +67,7 @@ class Run:
         self.keys = argv[3 : 3 + keys_count]
         self.arguments = argv[3 + keys_count :]
         # What runs it: go(target, protocol, keys, arguments); and the line if none is known.
-        self.go: Callable[[Any, int, list[bytes], list[bytes]], bytes | Failure]
+        self.go: Any = None
         self.target: Any = None
         self.tail_line = 0
         self.read_only = False
@@ -182,7 +183,7 @@ class Calls:
         if ctx.gates & GATE_MONITOR:
             self.monitored(spec, argv)
         else:
-            ctx.run(ctx, spec, argv)
+            run_command(ctx, spec, argv)
 
     def monitored(self, spec: CommandSpec, argv: list[bytes]) -> None:
         """Run a command, shown to monitors as a script's."""
@@ -191,7 +192,7 @@ class Calls:
             self.node.monitors.show(ctx, shown(spec, argv), from_script=True)
         ctx.gates &= ~GATE_MONITOR
         try:
-            ctx.run(ctx, spec, argv)
+            run_command(ctx, spec, argv)
         finally:
             ctx.gates |= GATE_MONITOR
 

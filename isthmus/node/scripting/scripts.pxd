@@ -1,0 +1,30 @@
+from isthmus.node.engine.context cimport Context
+from isthmus.node.scripting.calls cimport Calls, Run
+from isthmus.node.scripting.stage cimport Stage
+
+cdef class Script:
+    cdef public bytes text
+    cdef public object compiled
+    cdef public object flags
+    cdef public bint kept
+
+cdef class Scripts:
+    cdef public object node
+    cdef public Context ctx
+    cdef public long long memory_bytes_max
+    cdef public Calls calls
+    cdef public Stage stage
+    cdef public dict scripts
+    cdef public object evaluated
+    cdef public long long evicted
+    cdef public long long scripts_bytes
+    cdef public object registry
+    cdef public dict finished
+    cdef public object paused
+    cdef public bint busy
+    cdef public object wake
+    cdef object _runtime
+    cdef long long _load_until_ns
+    cpdef void perform(self, Context ctx, Run run)
+    cpdef void host(self, Context ctx, list[bytes] argv, object body, object argument)
+    cpdef void run(self, Run run)
