@@ -5,6 +5,7 @@ from __future__ import annotations
 GROUPS = (
     "string", "generic", "hash", "list", "set", "sorted_set", "bitmap", "hyperloglog", "stream",
     "geo",
+    "sort",
 )  # fmt: skip
 # A cluster has one database, so what concerns several is left out.
-CLUSTER_GROUPS = tuple(group for group in GROUPS if group != "generic")
+CLUSTER_GROUPS = tuple(group for group in GROUPS if group not in ("generic", "sort"))

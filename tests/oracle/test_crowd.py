@@ -22,7 +22,6 @@ seeds = st.lists(st.integers(0, (1 << 32) - 1), min_size=1, max_size=40)
 def theirs(redis8: Server) -> Iterator[crowd.RealCrowd]:
     made = crowd.RealCrowd(redis8)
     yield made
-    made.close()
     made.fence([b"CONFIG", b"SET", b"notify-keyspace-events", b""])
     made.fence.close()
 
