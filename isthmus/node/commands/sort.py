@@ -181,9 +181,9 @@ def _text_first_missing(pair: tuple[bytes | None, bytes]) -> tuple[bool, bytes]:
 
 def limited(elements: list[bytes], request: Request) -> list[bytes]:
     """The elements that LIMIT leaves."""
-    start = max(request.start, 0)
-    stop = len(elements) if request.count < 0 else start + request.count
-    return elements[start:stop]
+    start = min(max(request.start, 0), len(elements))
+    count = len(elements) if request.count < 0 else min(request.count, len(elements))
+    return elements[start : start + count]
 
 
 def sort(ctx: Context, argv: list[bytes], stores: bool) -> None:
