@@ -313,7 +313,14 @@ class Database:
     def evict(self, key: bytes) -> None:
         """Delete a key to make room."""
         self.keyspace.evicted_keys += 1
-        if self.drop(key) and self.changed(key):
+        if not self.drop(key):
+            return
+        table: Table | None = self.slots[self.last_slot]
+        if table is not None and table.count == 0:
+            # Where keys are few, the tables of their slots are much of what they take.
+            self.slots[self.last_slot] = None
+            self.forget_place()
+        if self.changed(key):
             self.record([b"DEL", key], b"evicted", b"e")
 
     def holds(self, key: bytes, volatile: object) -> bool:

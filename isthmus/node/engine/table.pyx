@@ -39,6 +39,7 @@ cdef extern from "Python.h":
 cdef enum:
     BUCKETS_MIN = 4
     TABLE_BYTES = 144
+    SHRINK_BUCKETS = 32768
 
 
 cdef inline uint64_t reverse32(uint64_t v) noexcept:
@@ -388,6 +389,14 @@ cdef class Table:
     cpdef long long clear_slice(self, long long limit):
         cdef Rec* rec
         cdef Rec* following
+        cdef Rec** less
+        if self.capacity - self.nbuckets > SHRINK_BUCKETS and self.nbuckets > BUCKETS_MIN:
+            # A large array is given back bit by bit, too: unmapping all of it at once takes long.
+            less = <Rec**>PyMem_Realloc(self.buckets, self.nbuckets * sizeof(Rec*))
+            if less != NULL:
+                self.account((self.nbuckets - self.capacity) * <Py_ssize_t>sizeof(Rec*))
+                self.buckets = less
+                self.capacity = self.nbuckets
         while self.nbuckets > 0 and limit > 0:
             self.nbuckets -= 1
             limit -= 1
