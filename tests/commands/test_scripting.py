@@ -239,7 +239,7 @@ def test_script_debug_and_help(store: Store) -> None:
     assert store("SCRIPT", "DEBUG", "NO") == b"OK"
     assert store.error("SCRIPT", "DEBUG", "x") == "ERR Use SCRIPT DEBUG YES/SYNC/NO"
     assert "not supported" in store.error("SCRIPT", "DEBUG", "YES")
-    assert store("SCRIPT", "HELP")[-1] == b"    Print this help."
+    assert store("SCRIPT", "HELP")[-2] == b"HELP"
     assert store.error("SCRIPT", "NOSUCH") == "ERR unknown subcommand 'NOSUCH'. Try SCRIPT HELP."
     assert store.error("SCRIPT", "KILL") == "NOTBUSY No scripts in execution right now."
 

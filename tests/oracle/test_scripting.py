@@ -45,7 +45,7 @@ FUNCTIONS: list[tuple[object, ...]] = [
     ("FUNCTION", "DELETE", "two"), ("FUNCTION", "DELETE", "lib"), ("FUNCTION", "LIST"),
     ("FUNCTION", "DUMP"), ("FUNCTION", "RESTORE", "x"), ("FUNCTION", "FLUSH", "x"),
     ("SCRIPT", "LOAD", "return 1"), ("SCRIPT", "EXISTS", "x"), ("SCRIPT", "FLUSH", "x"),
-    ("SCRIPT", "KILL"), ("SCRIPT", "DEBUG", "x"), ("SCRIPT", "HELP"), ("FUNCTION", "HELP"),
+    ("SCRIPT", "KILL"), ("SCRIPT", "DEBUG", "x"),
     ("EVALSHA", "x", "0"), ("EVAL_RO", "return redis.call('del','foo')", "0"),
     ("EVAL", "#!lua flags=x\nreturn 1", "0"), ("EVAL", "return 1", "-1"),
 ]  # fmt: skip

@@ -30,22 +30,18 @@ RO_KEYS = "idx:2>keynum:0,1,1(RO|ACCESS)"
 DEPENDS = "Depends on the script that is executed."
 HELP = (
     b"SCRIPT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    b"DEBUG (YES|SYNC|NO)",
-    b"    Set the debug mode for subsequent scripts executed.",
-    b"EXISTS <sha1> [<sha1> ...]",
-    b"    Return information about the existence of the scripts in the script cache.",
-    b"FLUSH [ASYNC|SYNC]",
-    b"    Flush the Lua scripts cache. Very dangerous on replicas.",
-    b"    When called without the optional mode argument, the behavior is determined by the",
-    b"    lazyfree-lazy-user-flush configuration directive. Valid modes are:",
-    b"    * ASYNC: Asynchronously flush the scripts cache.",
-    b"    * SYNC: Synchronously flush the scripts cache.",
-    b"KILL",
-    b"    Kill the currently executing Lua script.",
     b"LOAD <script>",
-    b"    Load a script into the scripts cache without executing it.",
+    b"    Compile and keep a script; reply with its SHA-1 for EVALSHA.",
+    b"EXISTS <sha1> [<sha1> ...]",
+    b"    Tell for each SHA-1 whether EVALSHA would find its script.",
+    b"FLUSH [ASYNC|SYNC]",
+    b"    Drop every script. Both modes do the same.",
+    b"KILL",
+    b"    End the running script, unless it has written.",
+    b"DEBUG (YES|SYNC|NO)",
+    b"    There is no debugger: only NO is accepted.",
     b"HELP",
-    b"    Print this help.",
+    b"    Show this text.",
 )
 
 
