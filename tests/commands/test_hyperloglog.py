@@ -144,10 +144,14 @@ def test_ends_of_the_estimate(store: Store) -> None:
 def test_memory_is_counted_as_it_grows(store: Store) -> None:
     store("PFADD", "k", "x")
     small = store("MEMORY", "USAGE", "k")
+    table = store.node.keyspace.databases[0].table_of(b"k")
+    held = table.nbytes
     store("PFADD", "k", *range(200))
+    assert table.nbytes > held + 300
     grown = store("MEMORY", "USAGE", "k")
     assert grown > small + 300
     store("PFDEBUG", "TODENSE", "k")
     assert store("MEMORY", "USAGE", "k") >= grown + 10_000
-    store.node.keyspace.databases[0].table_of(b"k").check()
+    assert table.nbytes > held + 12_000
     store("DEL", "k")
+    assert table.nbytes <= held

@@ -17,7 +17,7 @@ from isthmus.node.engine.spec import DENYOOM, FAST, READONLY, WRITE
 from isthmus.node.values.bitmaps import put_result, record_fields, set_bit
 from isthmus.node.values.bits import AND, NOT, OR, XOR, combine, count_ones, first_bit
 from isthmus.node.values.keys import delete
-from isthmus.node.values.strings import grown
+from isthmus.node.values.strings import NO_MEMORY, grown
 from isthmus.wire.scalars import i64
 
 BAD_OFFSET = b"ERR bit offset is not an integer or out of range"
@@ -182,7 +182,11 @@ def bitop(ctx: Context, argv: list[bytes]) -> None:
     if length == 0:
         delete(ctx.db, argv[2])
     else:
-        put_result(ctx.db, argv[2], combine(operation, operands, length))
+        try:
+            result = combine(operation, operands, length)
+        except MemoryError:
+            raise RedisError(NO_MEMORY) from None
+        put_result(ctx.db, argv[2], result)
     ctx.reply.integer(length)
 
 

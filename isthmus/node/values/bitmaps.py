@@ -15,7 +15,6 @@ from isthmus.node.engine.keyspace import Database
 from isthmus.node.values.strings import grown
 from isthmus.wire.scalars import i64, parse_int
 
-
 # What a string may have to be embstr; a longer one is raw anyway.
 SHORT_BYTES_MAX = 44
 

@@ -55,6 +55,8 @@ def add_elements(db: Database, key: bytes, value: Any, argv: list[bytes], limit:
     hll.set_cached(data, -1)
     if value is None:
         db.store(key, data, -1)
+    elif len(data) != size:
+        db.grew(key, len(data) - size)
     if db.changed(key):
         db.record([b"PFADD", *argv[1:]], b"pfadd", b"$")
         if was_sparse and not hll.sparse(data) and limit != hll.NO_LIMIT:
