@@ -148,7 +148,7 @@ def function_list(ctx: Context, argv: list[bytes]) -> None:
                 raise RedisError(b"ERR library name argument was not given")
             pattern = argv[at]
         else:
-            raise RedisError(b"ERR Unknown argument " + argv[at])
+            raise RedisError(b"ERR Unknown argument " + argv[at].split(b"\0")[0])
         at += 1
     libraries = [
         library

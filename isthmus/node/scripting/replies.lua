@@ -128,6 +128,11 @@ local function one_line(text)
     return (gsub(text, "[\r\n]", " "))
 end
 
+local function c_line(text)
+    -- Redis takes these as C strings, which end at a NUL
+    return one_line(sub(text, 1, (find(text, "%z") or 0) - 1))
+end
+
 local function write_pairs(out, t, protocol, resp, depth)
     local count, head = 0, #out + 1
     out[head] = ""
@@ -161,12 +166,12 @@ local function write_special(out, t, protocol, resp, depth)
     local field = rawget(t, "err")
     if type(field) == "string" then
         host.note_error(field, rawget(t, "ignore_error_stats_update") and true or false)
-        out[#out + 1] = "-" .. one_line(field) .. "\r\n"
+        out[#out + 1] = "-" .. c_line(field) .. "\r\n"
         return true
     end
     field = rawget(t, "ok")
     if type(field) == "string" then
-        out[#out + 1] = "+" .. one_line(field) .. "\r\n"
+        out[#out + 1] = "+" .. c_line(field) .. "\r\n"
         return true
     end
     field = rawget(t, "double")
