@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import re
+import shlex
 from dataclasses import dataclass, field
 
 from isthmus.node.commands import load_all
@@ -75,7 +76,7 @@ class Grammar:
         if isinstance(choice, str):
             return [
                 self.draw(rng, word[1:]) if word.startswith("$") else word.encode()
-                for word in choice.split(" ")
+                for word in shlex.split(choice)
             ]
         argv = choice.syntax.split()[: choice.name.count(b"|") + 1]
         out = [word.encode() for word in argv]

@@ -6,6 +6,7 @@ GROUPS = (
     "string", "generic", "hash", "list", "set", "sorted_set", "bitmap", "hyperloglog", "stream",
     "geo",
     "sort",
+    "scripting",
 )  # fmt: skip
 # A cluster has one database, so what concerns several is left out.
-CLUSTER_GROUPS = tuple(group for group in GROUPS if group not in ("generic", "sort"))
+CLUSTER_GROUPS = tuple(group for group in GROUPS if group not in ("generic", "sort", "scripting"))

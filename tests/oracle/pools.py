@@ -142,7 +142,7 @@ SKIPPED = frozenset(
     "monitor debug sync psync replicaof slaveof failover lolwut module subscribe psubscribe "
     "ssubscribe unsubscribe punsubscribe sunsubscribe migrate restore restore-asking dump sort "
     "select swapdb scan wait waitaof object|freq pfdebug pfselftest eval evalsha eval_ro "
-    "evalsha_ro fcall fcall_ro".split()
+    "evalsha_ro fcall fcall_ro script|debug function|stats function|dump function|restore".split()
 )
 # These wait only with BLOCK, which is left out.
 MAY_WAIT = frozenset({"xread", "xreadgroup"})
@@ -168,6 +168,50 @@ EXTRA: dict[str, tuple[str, ...]] = {
     "set": ("@lapse $key", "SADD $key 1 2 3 4 5 6 7 8 9", "SADD $key a b c d e f g h i"),
     "list": ("@lapse $key", "RPUSH $key a b c d e f", "LPUSH $key 1 2 3 $element"),
     "string": ("@lapse $key", "SET $key $integer", "LCS $key $key IDX WITHMATCHLEN"),
+    "scripting": tuple(
+        f'{word} "{body}" 1 $key $value'
+        for word in ("EVAL", "EVAL", "EVAL_RO")
+        for body in (
+            "return redis.call('SET', KEYS[1], ARGV[1])", "return redis.call('GET', KEYS[1])",
+            "return redis.pcall('GET', KEYS[1])", "return redis.call('TYPE', KEYS[1])",
+            "return redis.call('HGETALL', KEYS[1])", "return redis.call('INCR', KEYS[1])",
+            "redis.setresp(3) return redis.call('HGETALL', KEYS[1])",
+            "redis.setresp(3) return redis.call('SMEMBERS', KEYS[1])",
+            "redis.setresp(3) return redis.call('ZSCORE', KEYS[1], 'a')",
+            "return redis.pcall('NOSUCH')", "return redis.call('GET')",
+            "return {1, 2.9, 'x', nil, 4}",
+            "return {ok = 'fine'}", "return {err = 'MY error'}", "return redis.error_reply('x y')",
+            "return redis.status_reply(ARGV[1])", "return true", "return false", "return nil",
+            "return {double = 1.5}", "return {map = {a = 1}}", "return {set = {a = true}}",
+            "return {big_number = '123'}",
+            "return {verbatim_string = {format = 'txt', string = 'x'}}",
+            "redis.setresp(3) return {map = {a = {double = 3.25}}}", "return tostring(nil)",
+            "return cjson.encode({1, 'a', {x = 2.5}})", "return cjson.decode('[1, null, 2.5]')",
+            "return cmsgpack.unpack(cmsgpack.pack({1, 2, ARGV[1]}))", "return #ARGV[1]",
+            "return struct.unpack('>I2', struct.pack('>I2', 513))", "return bit.band(12, 10)",
+            "return redis.sha1hex(ARGV[1])", "error('plain')", "error({err = 'table'})", "return x",
+            "y = 1", "return redis.call('SELECT', 99)", "return tonumber('0x10')", "return 1 +",
+            "local r = redis.pcall('INCR', KEYS[1]) return type(r) == 'table' and r.err or r",
+            "redis.call('RPUSH', KEYS[1], 'a') error('after a write')", "return ARGV[2]",
+            "return redis.call('DEL', KEYS[1], 'x')", "return string.format('%5.2f', 3.14159)",
+            "return {redis.call('EXISTS', KEYS[1]), {err = 'nested'}, {ok = 'nested'}}",
+            "return 3.99",
+            "return redis.call('BLPOP', KEYS[1], 0)",
+            "return redis.call('XREAD', 'STREAMS', 'n', '0')",
+            "return redis.acl_check_cmd('GET', KEYS[1])", "return redis.REDIS_VERSION_NUM > 0",
+            "return -1", "return 2^53", "return {}", "return {{}, {{}}}", "return '\\r\\n'",
+            "return redis.call('SUBSCRIBE', 'x')",
+            "return redis.call('INCRBYFLOAT', KEYS[1], '1.5')",
+        )
+    ) + (
+        "EVAL", "EVAL x", "EVAL x 1", "EVAL x -1", "EVAL x y", "EVALSHA 0 0", "SCRIPT EXISTS a b",
+        "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0", "SCRIPT LOAD 'return 1'",
+        "SCRIPT NOPE",
+        "EVAL '#!lua flags=no-writes\\nreturn redis.call(\"SET\", KEYS[1], 1)' 1 $key",
+        "EVAL '#!lua flags=nope\\nreturn 1' 0", "EVAL '#!lua name=x\\nreturn 1' 0",
+        "HSET $key a 1", "SADD $key a b", "ZADD $key 1.5 a", "RPUSH $key 1 2", "@lapse $key",
+        "SCRIPT FLUSH", "FCALL nope 0", "FUNCTION LIST", "FUNCTION DELETE nope",
+    ),
     "sort": (
         "SADD $key 3 1 2", "RPUSH $key 5 3 -1 2.5 3", "SET $key 7", "ZADD $key 1 4 2 3 3 1",
         "HSET $key a 1 b 2 5 x", "SET w_3 9", "SET w_5 1", "SET w_a x", "SADD $key a b c",
