@@ -46,7 +46,7 @@ option = st.one_of(
     st.sampled_from([["ANY"], ["COUNT"], ["STORE"], ["STORE", "i"], ["STOREDIST", "h"],
                      ["STOREDIST"], ["what"], ["BYRADIUS", "1", "km"], ["FROMMEMBER", "m1"]]),
 )  # fmt: skip
-options = st.lists(option, max_size=3).map(lambda some: sum(some, []))
+options = st.lists(option, max_size=3).map(lambda some: [word for few in some for word in few])
 stores = st.lists(
     st.sampled_from([["ASC"], ["DESC"], ["COUNT", "3"], ["COUNT", "2", "ANY"], ["STOREDIST"]]),
     max_size=2,
@@ -96,12 +96,22 @@ def scatter(count: int) -> list[list[str]]:
     return commands
 
 
+def numbers(item: object) -> object:
+    """A score as a number; members, and pairs of RESP3, with theirs."""
+    if isinstance(item, list):
+        return [numbers(part) for part in item]
+    return float(item) if isinstance(item, bytes) and item[:1].isdigit() else item
+
+
 def compare(peer: Peer, commands: list[list[str]], places: int = 60) -> None:
     store = Store(protocol=peer.protocol)
     stored = [["ZRANGE", name, "0", "-1", "WITHSCORES"] for name in ("g", "h", "i")]
     commands = [*scatter(places), *commands, *stored]
     for args, theirs in zip(commands, peer.pipeline(commands), strict=True):
         ours = store(*args)
+        if args[0] == "ZRANGE":
+            # 7.0 spells scores with more digits; as numbers they are the same.
+            ours, theirs = ([numbers(item) for item in reply] for reply in (ours, theirs))
         assert (str(ours), type(ours)) == (str(theirs), type(theirs)), args
     store.check_replay()
 

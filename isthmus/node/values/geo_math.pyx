@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Places as scores, and distances, in C; geo_math.py says what they are.
 
-The arithmetic is done in the same order as in the twin, so both give the same doubles, which clients
-see in all their digits. Scores are taken apart without the interpreter; a search makes an object
-for a place only when the place is inside.
+The arithmetic is done in the same order as in the twin, so both give the same doubles, which
+clients see in all their digits. Scores are taken apart without the interpreter; a search makes an
+object for a place only when the place is inside.
 """
 
 from libc.math cimport asin, cos, fabs, sin, sqrt

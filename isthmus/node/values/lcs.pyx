@@ -1,6 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The longest common subsequence of two strings, in C; lcs.py says what is computed and how ties
-are broken. The table is one block of 32-bit numbers, row by row, and is freed before returning.
+are broken.
+
+The table is one block of 32-bit numbers, row by row; the length alone needs two rows, used in turn.
+Blocks are freed before returning, and where one cannot be had MemoryError is raised before anything
+else. The caller has bounded the product of the lengths, so nothing here overflows.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
