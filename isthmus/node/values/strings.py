@@ -81,10 +81,11 @@ def increment_other(db: Database, key: bytes, delta: i64) -> i64:
     if type(old) is not bytearray:
         raise RedisError(WRONGTYPE)
     try:
-        total = parse_int(bytes(old[:NUMBER_BYTES_MAX])) + delta
+        number = parse_int(bytes(old[:NUMBER_BYTES_MAX]))
     except ValueError:
         return NO_INTEGER
-    if not INT64_MIN <= total <= INT64_MAX:
+    # Not by their sum, which may be no int64.
+    if number > INT64_MAX - delta if delta > 0 else number < INT64_MIN - delta:
         return NO_ROOM
     # Stored as plain bytes it is counted like any other.
     db.store_keep(key, bytes(old))
