@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CLASS = re.compile(r"^cdef class (\w+)(?:\((\w+)\))?:")
 FIELD = re.compile(
-    r"^    cdef (?:public |readonly )?(?:unsigned )?(?:long long|[\w.\[\]]+)\s*\**\s*([\w, \[\]*]+)$"
+    r"^    cdef (?:public |readonly )?(?:unsigned )?(?:long long|[\w.\[\]]+)"
+    r"\s*\**\s*([\w, \[\]*]+)$"
 )
 
 

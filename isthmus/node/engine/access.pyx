@@ -1,4 +1,9 @@
-"""Compiled twin of access.py (see there)."""
+"""Marks of use in C; access.py says what they are and what they are for.
+
+`access_word` is the mark of a record that is new or, by the clock, of one that is used; `stamped`
+(in the .pxd) is all a look-up calls. The state of the random numbers is this module's own: what
+is drawn here guides eviction only, and may not disturb the draws of commands, which tests repeat.
+"""
 
 from libc.stdint cimport uint64_t
 

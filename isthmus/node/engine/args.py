@@ -1,4 +1,9 @@
-"""Reading arguments of commands: strict numbers with the error the client expects."""
+"""Reading arguments of commands: strict numbers with the error the client expects.
+
+Numbers are read as Redis reads them (wire/scalars.py), so what one refuses, the other does. A wait
+is told as the moment it is over, so that nothing later has to know when it began; 0 is never.
+Nothing here looks at keys or writes a reply: what does not fit is a RedisError.
+"""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ transaction or script is the whole of it.
 A postponed client is one whose command has not run: CLIENT PAUSE, or a script that takes long. It
 runs the command from the start when the reason is gone.
 
-Nothing here reads a clock or a socket: the server calls `expire` when `Context.wake_ms` has come, and a
-connection is told to go on through `resume`.
+Nothing here reads a clock or a socket: the server calls `expire` when `Context.wake_ms` has come,
+and a connection is told to go on through `resume`.
 """
 
 from __future__ import annotations

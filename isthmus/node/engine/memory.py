@@ -1,9 +1,9 @@
 """Memory: how much is used, what the limit is, and what goes when it is reached.
 
-Used memory is what the data takes (heap.py, exact) plus the buffers of clients (sampled by the cron)
-and whatever other parts `report`; the interpreter and the program are not in it, as
-little as a server's code is. Values that wait to be freed in slices are in it, but do not count
-against the limit: they are going already.
+Used memory is what the data takes (heap.py, exact) plus the buffers of clients (sampled by the
+cron) and whatever other parts `report`; the interpreter and the program are not in it, as little as
+a server's code is. Values that wait to be freed in slices are in it, but do not count against the
+limit: they are going already.
 
 Eviction works as Redis': for each key to go, a few keys of each database are drawn (from random
 places, every slot by its number of keys) into a pool that keeps the sixteen best candidates seen,

@@ -1,7 +1,7 @@
-# Records of a Table: one allocation each. A 16-byte header, [8 bytes key length if the key is longer
-# than 65,535 bytes], [8 bytes expiry, Unix ms], the key, the value (its bytes, a pointer to a Python
-# object, or a double). Records are 16-byte aligned and the optional parts are 8 bytes each, so an
-# expiry is aligned; values are not.
+# Records of a Table: one allocation each. A 16-byte header, [8 bytes key length if the key is
+# longer than 65,535 bytes], [8 bytes expiry, Unix ms], the key, the value (its bytes, a pointer to
+# a Python object, or a double). Records are 16-byte aligned and the optional parts are 8 bytes
+# each, so an expiry is aligned; values are not.
 
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject

@@ -1,9 +1,9 @@
 """Table: the hash map under the keyspace, hashes, sets and sorted sets.
 
 It maps bytes to nothing (a member of a set), bytes (kept packed in the compiled form), an object,
-or a score; each entry may carry an expiry (Unix ms) and, in the keyspace, a 24-bit access mark (access.py).
-A plain key with its value is one allocation in the compiled form, which is what makes a string key
-cheaper here than in a dict: no wrapper object, no second header.
+or a score; each entry may carry an expiry (Unix ms) and, in the keyspace, a 24-bit access mark
+(access.py). A plain key with its value is one allocation in the compiled form, which is what makes
+a string key cheaper here than in a dict: no wrapper object, no second header.
 
 Invariants. The buckets grow and shrink one at a time (linear hashing), so no operation pays for the
 whole table. `scan` walks the hash space in reversed-bit order, so an entry present from the first
