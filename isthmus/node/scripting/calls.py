@@ -134,6 +134,8 @@ class Calls:
         run = self.run
         if run is None:
             return True
+        if not self.runtime.spare(0):
+            return None
         if self.stashed:
             args = tuple(self.stashed)
             self.stashed.clear()
@@ -151,6 +153,10 @@ class Calls:
         ctx.reply = writer
         try:
             self.execute(run, argv)
+        except MemoryError:
+            # The script's own doing, most likely; there is no memory for a report either.
+            writer.clear()
+            return None
         except FAULTS as fault:
             writer.clear()
             trace = "".join(traceback.format_exception(fault))
@@ -160,7 +166,10 @@ class Calls:
             ctx.reply = house
         data = writer.take()
         # The bytes, and the tables and strings Lua makes of them.
-        if len(data) > _LARGE_REPLY_BYTES and not self.runtime.room_for(3 * len(data)):
+        size = len(data)
+        if size > _LARGE_REPLY_BYTES and not self.runtime.room_for(3 * size):
+            return None
+        if not self.runtime.spare(size):
             return None
         return data
 

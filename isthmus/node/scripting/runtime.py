@@ -6,13 +6,15 @@ exception would reach the script as an object. It returns a value, and the Lua s
 
 Memory. Lua's allocator stops at `memory_bytes_max`; inside the state that is an ordinary error
 ("not enough memory"). Where Python hands something over, it would be a fault that nobody catches.
-(It would even leave the interpreter's lock taken.) So nothing is handed over while less than a
-reserve is left, and what is handed over must fit.
+(It would even leave the interpreter's lock taken.) So nothing is handed over while more than half
+is in use: handing over a string can make Lua double its table of strings. What is handed over must
+fit, and `spare` makes sure that the system has the memory at all.
 """
 
 from __future__ import annotations
 
 import hashlib
+import resource
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,9 @@ MEMORY_BYTES_MAX = 1 << 30
 HOOK_EVERY = 4000
 # Arguments that are pushed on Lua's stack, which has 8000 places; more go as tables.
 STACK_ARGUMENTS_MAX = 4000
+# What the system must have to spare when something small is handed to Lua.
+_SPARE_BYTES = 1 << 16
+_LARGE_BYTES = 1 << 16
 # How deep a reply may be nested, as Redis' Lua stack allows.
 REPLY_DEPTH_MAX = 1990
 REDIS_VERSION = b"7.4.0"
@@ -134,7 +139,8 @@ class Runtime:
 
     def __init__(self, asked: dict[str, Callable[..., Any]], memory_bytes_max: int) -> None:
         self.memory_bytes_max = memory_bytes_max
-        self.reserve_bytes = memory_bytes_max // 16
+        self.reserve_bytes = memory_bytes_max // 2
+        self.limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
         self._lua = lua.LuaRuntime(
             encoding=None, register_eval=False, register_builtins=False,
             unpack_returned_tuples=True, max_memory=memory_bytes_max,
@@ -146,10 +152,11 @@ class Runtime:
             b"hook_every": HOOK_EVERY, b"string_bytes_max": memory_bytes_max // 2,
             b"room_kib": (memory_bytes_max - self.reserve_bytes) // 1024,
             b"reply_depth_max": REPLY_DEPTH_MAX, b"redis_version": REDIS_VERSION,
-            b"redis_version_num": REDIS_VERSION_NUM, b"double": double_text,
-            b"pack_float": pack_float, b"unpack_float": unpack_float, b"bit": bit_operation,
+            b"redis_version_num": REDIS_VERSION_NUM, b"double": self.careful(double_text),
+            b"pack_float": self.careful(pack_float), b"unpack_float": unpack_float,
+            b"bit": bit_operation,
             b"low_bits": low_bits,
-            b"sha1": lambda text: hashlib.sha1(text).hexdigest().encode(),
+            b"sha1": self.careful(lambda text: hashlib.sha1(text).hexdigest().encode()),
             b"find": lambda text, piece, start: text.find(piece, start),
             **{name.encode(): function for name, function in asked.items()},
         }  # fmt: skip
@@ -163,6 +170,36 @@ class Runtime:
         self._load = entry[b"load"]
         self.base_bytes = self.used_bytes()
 
+    def spare(self, size: int) -> bool:
+        """True if the system gives `size` bytes, which are given back at once for Lua to take.
+
+        Only an address space with a limit can refuse little; then what Lua may need besides, for
+        its table of strings, is asked for too.
+        """
+        if not self.limited:
+            if size < _LARGE_BYTES:
+                return True
+        else:
+            size += self.used_bytes() + _SPARE_BYTES
+        try:
+            bytes(size)
+        except MemoryError:
+            return False
+        return True
+
+    def careful(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function for Lua that answers None where there is no memory for a small answer."""
+        if not self.limited:
+            return function
+
+        def call(*args: Any) -> Any:
+            try:
+                return function(*args) if self.spare(0) else None
+            except MemoryError:
+                return None
+
+        return call
+
     def used_bytes(self) -> int:
         """Bytes Lua has allocated, garbage included."""
         return int(self._lua.get_memory_used())
@@ -173,7 +210,7 @@ class Runtime:
 
     def tidy(self) -> None:
         """Between scripts: collect when much is in use, so that the next one finds room."""
-        if self.used_bytes() * 2 > self.memory_bytes_max:
+        if self.used_bytes() * 4 > self.memory_bytes_max:
             self._lua.set_max_memory(0)
             self._lua.gccollect()
             self._lua.set_max_memory(self.memory_bytes_max)
@@ -235,7 +272,7 @@ class Runtime:
 
     def fits(self, keys: list[bytes], arguments: list[bytes]) -> bool:
         size = sum(map(len, keys)) + sum(map(len, arguments)) + 64 * (len(keys) + len(arguments))
-        return size < 4096 or self.room_for(size)
+        return size < 4096 or (self.room_for(size) and self.spare(3 * size))
 
     def result(self, result: Any) -> bytes | Failure:
         return result if type(result) is bytes else self.failure(result)

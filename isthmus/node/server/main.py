@@ -43,7 +43,7 @@ from isthmus.node.server.facts import process_facts, reset_counters
 from isthmus.node.server.files import read_file, replace_file
 from isthmus.node.server.listener import Door, listen_tcp
 from isthmus.node.server.observe import NodeCollector
-from isthmus.node.server.script_driver import ScriptDriver
+from isthmus.node.server.script_driver import ScriptDriver, script_bytes
 from isthmus.node.server.session import NodeTicker
 from isthmus.node.server.startup import (
     configure,
@@ -76,7 +76,7 @@ class NodeServer:
         self.node = Node(Clock(), Rng(int.from_bytes(secrets.token_bytes(8))), config, identity.id)
         self.node.server = self
         Notifier(self.node)
-        self.script_driver = ScriptDriver(Scripts(self.node, args.script_memory_mb << 20))
+        self.script_driver = ScriptDriver(Scripts(self.node, script_bytes(args.script_memory_mb)))
         self.pump = Pump(self.node.ctx.reply, NodeTicker(self.node))
         self.cron = Cron(self.node, self.pump)
         self.endpoints = Endpoints(self.node, self.pump)

@@ -7,9 +7,18 @@ their turn after each slice.
 
 from __future__ import annotations
 
+import resource
+
 import trio
 
 from isthmus.node.scripting.scripts import Scripts
+
+
+def script_bytes(wanted_mb: int) -> int:
+    """What Lua may take: as much as asked for, but no large part of a limited address space."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = wanted_mb << 20
+    return wanted if limit == resource.RLIM_INFINITY else min(wanted, limit // 8)
 
 
 class ScriptDriver:
