@@ -39,5 +39,5 @@ cdef class Session(Client):
 
     cpdef int process(self) except -1
     cdef int run(self) except -1
-    cdef int forward(self, Route route, list[bytes] argv, int slot) except -1
+    cpdef int forward(self, Route route, list[bytes] argv, int slot) except -1
     cpdef int closed(self) except -1

@@ -57,9 +57,10 @@ class Pattern:
             return element
         if self.fixed:
             return None
-        value = ctx.db.lookup(self.before + element + self.behind)
+        key = self.before + element + self.behind
+        value = ctx.db.lookup(key)
         if value is None:
-            ctx.misses += 1
+            ctx.miss(key)
             return None
         ctx.hits += 1
         if self.field:
