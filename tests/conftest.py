@@ -25,8 +25,11 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.S
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis8(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
-    """A real redis-server 8.0, the oracle of what 7.2 and 7.4 added; skips where there is none."""
+    """A real redis-server 8.0, the oracle of what 7.2 and 7.4 added; skips where there is none.
+
+    One for each file of tests: some set thresholds that others would stumble over.
+    """
     with servers.redis8(tmp_path_factory.mktemp("redis8"), ["--enable-debug-command", "yes"]) as it:
         yield it

@@ -86,8 +86,8 @@ class Peer:
 
 
 @pytest.fixture(scope="module")
-def peer(redis_server: Server) -> Iterator[Peer]:
-    made = Peer(redis_server)
+def peer(redis8: Server) -> Iterator[Peer]:
+    made = Peer(redis8)
     yield made
     made("RESET")
     made("FLUSHALL")

@@ -208,3 +208,10 @@ def test_generated_patterns(subject: str, pattern: str) -> None:
     """
     wanted = ordinary()("EVAL", script, 0, subject, pattern)
     assert costly_patterns()("EVAL", script, 0, subject, pattern) == wanted
+
+
+def test_a_script_may_be_compiled_at_any_time(store: Store) -> None:
+    """The hook that ends a library's loading once counted against scripts that only compile."""
+    store.advance(60_000)
+    for n in range(600):
+        assert store("EVAL", f"return {n}", 0) == n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from types import ModuleType
 from typing import Any
@@ -125,6 +126,7 @@ class Both:
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 1 << 32), steps=st.integers(1, 80))
 def test_like_a_list(module: ModuleType, seed: int, steps: int) -> None:
+    gc.collect()  # what other tests left in cycles is not freed in between
     before = heap.used()
     both = Both(module, random.Random(seed))
     for _ in range(steps):

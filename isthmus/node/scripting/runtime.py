@@ -226,7 +226,10 @@ class Runtime:
         if result[0] is None:
             raise CompileError(bytes(result[1]))
         dump, tail_line = keep_frames(result[1])
-        return Compiled(self._bind(dump, name, for_functions), tail_line)
+        try:
+            return Compiled(self._bind(dump, name, for_functions), tail_line)
+        except lua.LuaError as error:
+            raise CompileError(b"cannot be bound: " + str(error).encode()) from error
 
     def eval(
         self, script: Compiled, protocol: int, keys: list[bytes], arguments: list[bytes]

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from isthmus.node.engine.client import ClientState
-from isthmus.node.engine.context import GATE_BUSY, GATE_MEMORY, Context
+from isthmus.node.engine.context import GATE_BUSY, GATE_MEMORY, NEVER_NS, Context
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.spec import CommandSpec
 from isthmus.node.scripting import payload
@@ -140,7 +140,8 @@ class Scripts:
         # Set by the server: somebody shall call `step` until nothing is paused.
         self.wake: Callable[[], None] | None = None
         self._runtime: Runtime | None = None
-        self._load_until_ns = 0
+        # When a library that is being loaded must be done; what is only compiled has all the time.
+        self._load_until_ns = NEVER_NS
         node.scripts = self
 
     # -- what Lua asks ------------------------------------------------------------------------
@@ -480,6 +481,7 @@ class Scripts:
         except LibraryError as error:
             raise RedisError(error.text) from None
         finally:
+            self._load_until_ns = NEVER_NS
             self.drop_garbage()
 
     def delete_library(self, name: bytes) -> bool:
@@ -506,6 +508,7 @@ class Scripts:
         except (payload.PayloadError, LibraryError) as error:
             raise RedisError(error.text) from None
         finally:
+            self._load_until_ns = NEVER_NS
             self.drop_garbage()
 
     # -- what INFO and MEMORY tell ------------------------------------------------------------

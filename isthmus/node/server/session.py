@@ -37,10 +37,13 @@ TURN_REQUESTS_MAX = 1024
 ATTACK_LOG_EVERY_MS = 60_000
 COMMAND_FAULTS = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
+    BufferError,
     LookupError,
     MemoryError,
-    RecursionError,
+    OSError,
+    RuntimeError,
     TypeError,
     ValueError,
 )
