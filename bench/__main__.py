@@ -241,7 +241,7 @@ class Bench:
             found = {}
             for server in servers:
                 with self.err.status(f"{server.name}: a million elements go, in seven ways"):
-                    found[server.name] = list(stalls.scenarios(server, keys))
+                    found[server.name] = list(stalls.scenarios(server, keys, self.settings.rounds))
         mine, other = (server.name for server in servers)
         within = screen.stalls(self.out, mine, found[mine], other, found[other], STALL_BUDGET_MS)
         self.within = self.within and within

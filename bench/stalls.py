@@ -152,8 +152,19 @@ def _evict(raw: Raw) -> None:
     raw.call(b"CONFIG", b"SET", b"maxmemory", b"0")
 
 
-def scenarios(server: Server, count: int) -> Iterator[Stall]:
-    """Every scenario in turn, each with its own data."""
+def scenarios(server: Server, count: int, rounds: int) -> Iterator[Stall]:
+    """Every scenario, the round with the shortest stall of each: noise is not there each time."""
+    found: dict[str, Stall] = {}
+    for _ in range(rounds):
+        for stall in one_round(server, count):
+            best = found.get(stall.name)
+            if best is None or stall.longest_ms < best.longest_ms:
+                found[stall.name] = stall
+    yield from found.values()
+
+
+def one_round(server: Server, count: int) -> Iterator[Stall]:
+    """Every scenario once, each with its own data."""
     yield _while(server, "idle", lambda raw: time.sleep(IDLE_SECONDS))
     for kind in ("hash", "zset", "list", "set", "stream"):
         with Raw(server.port) as raw:

@@ -56,7 +56,6 @@ cdef class Database:
     cpdef void record(self, list[bytes] argv, bytes event, bytes event_class)
 
 cdef class Keyspace:
-    cdef void discard_table(self, Table table)
     cdef public list databases
     cdef public EffectLog log
     cdef public Clock clock

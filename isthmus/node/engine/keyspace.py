@@ -232,9 +232,8 @@ class Database:
     def forget_all(self) -> None:
         """Remove every key at once; the memory is freed in slices."""
         self.alert(self)
-        for table in self.slots:
-            if table is not None and table.count:
-                self.keyspace.discard_table(table)
+        if self.size:
+            self.keyspace.discard_slots(self.slots, self.size)
         if self.slots:
             heap.add(-SLOTS_BYTES)
         self.keyspace.garbage_keys += self.size
@@ -357,6 +356,33 @@ class Database:
         return self.watched[key][0]
 
 
+class FlushedTables:
+    """The tables of a database that was flushed; freed in slices like any large value."""
+
+    def __init__(self, tables: list[Table | None], keys: int) -> None:
+        self.tables = tables
+        self.keys = keys
+
+    def __len__(self) -> int:
+        return self.keys
+
+    def clear_slice(self, limit: int) -> int:
+        """Free about `limit` entries; returns how many are left."""
+        tables = self.tables
+        while tables and limit > 0:
+            table = tables[-1]
+            left = 0
+            if table is not None and table.count:
+                before = table.count
+                left = table.clear_slice(limit)
+                self.keys -= before - left
+                limit -= before - left
+            limit -= 1
+            if left == 0:
+                tables.pop()
+        return self.keys
+
+
 class Keyspace:
     """All databases of a node, their effect log, and values waiting to be freed."""
 
@@ -387,10 +413,12 @@ class Keyspace:
             self.garbage.append(value)
             self.garbage_bytes += value.nbytes
 
-    def discard_table(self, table: Table) -> None:
-        """Take a slot's table whose keys are gone."""
-        self.garbage.append(table)
-        self.garbage_bytes += table.nbytes
+    def discard_slots(self, slots: list[Table | None], size: i64) -> None:
+        """Take the tables of a flushed database that had `size` keys."""
+        self.garbage.append(FlushedTables(slots, size))
+        # Looking at every table would take milliseconds: its share of all keys must do.
+        total = size + sum(db.size for db in self.databases if db.slots is not slots)
+        self.garbage_bytes += heap.used() * size // total
 
     def free_slice(self, limit: int) -> bool:
         """Free at most about `limit` entries of discarded values. True while some are left."""

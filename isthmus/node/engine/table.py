@@ -31,6 +31,7 @@ _RECORD_BYTES = 16
 _STRING_OVERHEAD_BYTES = 48
 _BUCKET_BYTES = 8
 
+
 def _reverse32(v: int) -> int:
     return int(f"{v:032b}"[::-1], 2)
 
