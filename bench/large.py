@@ -71,7 +71,7 @@ LARGE: dict[str, Workload] = {
         ),
         Workload("HSET", ("HSET", "big:hash", f"f:{RANDOM}", "{value}"), _nothing),
         Workload("HSCAN", ("HSCAN", "big:hash", RANDOM), _nothing),
-        Workload("LINDEX", ("LINDEX", "big:list", RANDOM), _nothing),
+        Workload("LINDEX", ("LINDEX", "big:list", "500000"), _nothing),
         Workload(
             "LINSERT",
             ("LINSERT", "big:list", "BEFORE", "000000500000", "{value}"),

@@ -39,7 +39,9 @@ class Settings:
         requests = self.requests
         if requests is None:
             requests = (400_000 if pipeline >= 8 else 100_000) // (5 if self.quick else 1)
-        requests = max(1000, requests // (workload.weight if pipeline >= 8 else 1))
+        # Where one request is milliseconds of work, one at a time is a load, too.
+        heavy = workload.weight if pipeline >= 8 or workload.weight >= 100 else 1
+        requests = max(500, requests // heavy)
         return Load(requests, pipeline, self.clients, self.keyspace, self.value_bytes)
 
     def runs(self) -> int:
