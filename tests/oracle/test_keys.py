@@ -30,6 +30,8 @@ CONDITIONS = ["NX", "XX", "GT", "lt", "foo"]
 
 key, number, index = st.sampled_from(KEYS), st.sampled_from(NUMBERS), st.sampled_from(INDEXES)
 keys = st.lists(key, min_size=1, max_size=3)
+# Sets of words became listpacks in 7.2.
+not_set = key.filter(lambda name: name != "set")
 far = st.sampled_from(["1000", "5000", "5000000000", "x", "-1", "0"])
 # A page of one key is another key on each server: only counts that take all, or none.
 whole = st.sampled_from([text for text in NUMBERS if text != "1"])
@@ -51,7 +53,7 @@ COMMANDS = st.one_of(
     line("DEL", keys), line("UNLINK", keys), line("EXISTS", keys), line("TOUCH", keys),
     line("TYPE", key), line("RENAME", key, key), line("RENAMENX", key, key),
     line("COPY", key, key, copies), line("MOVE", key, index), line("DBSIZE"),
-    line("OBJECT", "ENCODING", key), line("OBJECT", "FREQ", key), line("OBJECT", "x", key),
+    line("OBJECT", "ENCODING", not_set), line("OBJECT", "FREQ", key), line("OBJECT", "x", key),
     line("EXPIRE", key, number, conditions), line("PEXPIRE", key, far, conditions),
     line("EXPIREAT", key, far, conditions), line("PEXPIREAT", key, number, conditions),
     line("TTL", key), line("EXPIRETIME", key), line("PERSIST", key), line("KEYS", "*"),
@@ -86,8 +88,8 @@ class Peer:
 
 
 @pytest.fixture(scope="module")
-def peer(redis8: Server) -> Iterator[Peer]:
-    made = Peer(redis8)
+def peer(redis_server: Server) -> Iterator[Peer]:
+    made = Peer(redis_server)
     yield made
     made("RESET")
     made("FLUSHALL")
