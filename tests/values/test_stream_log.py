@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -121,12 +122,21 @@ class Both:
             assert ids == [id for id, _ in expected]
 
 
+@pytest.fixture(scope="module")
+def only_us() -> Iterator[None]:
+    """What other tests left in cycles is freed before, not in between."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("only_us")
 @pytest.mark.slow
 @pytest.mark.parametrize("module", TWINS)
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 1 << 32), steps=st.integers(1, 80))
 def test_like_a_list(module: ModuleType, seed: int, steps: int) -> None:
-    gc.collect()  # what other tests left in cycles is not freed in between
     before = heap.used()
     both = Both(module, random.Random(seed))
     for _ in range(steps):
