@@ -243,7 +243,6 @@ class Query:
                 count = self.limit
         return Span(start + count - 1 if self.reverse else start, count)
 
-
     def walk_back(self, span: Span) -> Span:
         """The walk with a negative offset, which in a skiplist of Redis counts from the far end.
 

@@ -99,11 +99,7 @@ class Door:
         if len(node.clients) >= node.config.integer("maxclients"):
             return MAX_CLIENTS
         local = address.startswith((b"127.", b"[::1]", b"[::ffff:127.", b"/"))
-        if (
-            not local
-            and node.config.boolean("protected-mode")
-            and node.acl.default.nopass
-        ):
+        if not local and node.config.boolean("protected-mode") and node.acl.default.nopass:
             return DENIED
         return b""
 
