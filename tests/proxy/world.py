@@ -17,6 +17,7 @@ from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.config import Config
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
+from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.server.link_session import LinkSession
 from isthmus.node.server.session import NodeTicker
 from isthmus.proxy.backend import Link
@@ -185,6 +186,7 @@ class RealNode:
         self.view = ClusterView(node_id(shard))
         self.view.apply(frame)
         self.node.use_cluster(self.view)
+        Scripts(self.node)
         self.pump = Pump(self.node.ctx.reply, NodeTicker(self.node))
         world.pumps.append(self.pump)
         self.node.blocking.resume = lambda client: self.pump.resume(client.peer)

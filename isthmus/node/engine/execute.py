@@ -81,10 +81,13 @@ def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
         unmarked = session.gates & GATE_NO_TOUCH
         if unmarked:
             access.hold(True)
-        if admit(ctx, session, spec, argv):
-            call(ctx, spec, argv)
-        if unmarked:
-            access.hold(False)
+        try:
+            if admit(ctx, session, spec, argv):
+                call(ctx, spec, argv)
+        finally:
+            # Also behind a fault of ours: the process would leave no marks any more.
+            if unmarked:
+                access.hold(False)
         if session.gates & GATE_TRACK:
             ctx.node.tracking.done(session, spec)
         if session.reply_off or session.reply_skip:
