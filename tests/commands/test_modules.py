@@ -27,7 +27,7 @@ def test_who_may_try_to_load_one(line: str) -> None:
     store = Store(enable_module_command="local")
     store.client.address = b"10.0.0.1:1"
     assert store.error("MODULE", *line.split()) == REFUSED.format("MODULE", "module")
-    for address in (b"127.0.0.1:1", b"/tmp/x:0", b"[::1]:5"):
+    for address in (b"127.0.0.1:1", b"/socket:0", b"[::1]:5"):
         store.client.address = address
         assert store.error("MODULE", *line.split()).startswith("ERR Error ")
 
