@@ -5,6 +5,7 @@ from isthmus.wire.reply cimport ReplyWriter
 cdef class Ticker:
     cpdef int tick(self) except -1
     cpdef int ahead(self, list[Peer] peers) except -1
+    cpdef int commit(self) except -1
 
 
 cdef class Peer:
@@ -56,6 +57,8 @@ cdef class Pump:
     cdef list gathered
     cdef bint gathering
     cdef public bint stopped
+    cdef public bint holding
+    cdef list held
     cdef public bint woken
     cdef int watched
     cdef public bint accept_paused
@@ -72,6 +75,8 @@ cdef class Pump:
     cpdef long long spin(self, long long budget_us, long long timeout_ms)
     cpdef int resume(self, Peer peer) except -1
     cpdef int wake(self) except -1
+    cpdef int hold(self) except -1
+    cdef int let_go(self) except -1
     cdef long long work_ready(self) except -1
     cdef int control(self, int op, int fd, unsigned int events) except -1
     cdef int later(self, Peer peer) except -1

@@ -9,6 +9,11 @@ writes to `self.reply`, the writer all peers share; the pump sends that at once.
 peer go through `send`, which queues them until the end of the turn. Returning 1 from `process` asks
 for another turn, so one connection with a deep pipeline cannot starve the others.
 
+Holding. A reply may promise that something is on the disk. While the pump holds (`hold`, called by
+whoever has something to be made last) nothing is sent; at the end of the turn `Ticker.commit` makes
+it last, once for all clients of the turn, and then everything goes out. If that fails, those who
+would have got something are cut off: they cannot be told what became of their requests.
+
 Limits. A client that does not read is not served: while more than `STALL_BYTES` wait for it, its
 requests are received (it may be one that sends everything before it reads) but not run, so it costs
 what it sent, never what it asked for; the parser bounds that. `output_bytes_max` bounds the rest: a
@@ -48,6 +53,10 @@ class Ticker:
     def ahead(self, peers: list[Peer]) -> i64:
         """These peers are about to process what they prepared."""
         return 0
+
+    def commit(self) -> i64:
+        """Make last what replies are held for; 0 if that failed and they may not be sent."""
+        return 1
 
 
 class Peer:
@@ -96,6 +105,8 @@ class Peer:
     def send(self, data: bytes) -> i64:
         """Queue bytes to be sent at the end of this turn; too many cut the peer off."""
         if self.open and data:
+            if self.pump.holding:
+                self.pump._held.append(self)
             if len(self._backlog) > self.output_bytes_max:
                 self.overrun = True
                 return 0
@@ -132,6 +143,8 @@ class Pump:
         self.ready: list[Peer] = []
         self.stopped = False
         self.woken = False
+        self.holding = False
+        self._held: list[Peer] = []
         self._watched = -1
         self.accept_paused = False
         self.cycles = 0
@@ -231,8 +244,22 @@ class Pump:
                 self._drain(peer)
             if mask & (select.EPOLLIN | _BROKEN) and peer.open:
                 self._receive(peer)
+        if self.holding:
+            self._let_go()
         self._settle_queues()
         return len(events) + worked
+
+    def hold(self) -> i64:
+        """Send nothing from now on before `ticker.commit` has been called at the end of the turn."""
+        self.holding = True
+        return 0
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, []
+        self.holding = False
+        if not self.ticker.commit():
+            for peer in held:
+                self.close(peer)
 
     def resume(self, peer: Peer) -> i64:
         """Let peer process in the next turn what it left waiting."""
@@ -325,6 +352,8 @@ class Pump:
         data = self.reply.take()
         if data and peer.open:
             peer._backlog += data
+            if self.holding:
+                self._held.append(peer)
             self._drain(peer)
         if peer.closing:
             if peer.open and not peer._backlog:
@@ -352,6 +381,12 @@ class Pump:
         if peer.overrun:
             self.output_limit_disconnections += 1
             self.close(peer)
+            return
+        if self.holding:
+            # At the end of the turn, then.
+            if not peer.queued:
+                peer.queued = True
+                self.dirty.append(peer)
             return
         if backlog:
             try:

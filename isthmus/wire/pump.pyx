@@ -59,6 +59,10 @@ cdef class Ticker:
         """These peers are about to process what they prepared."""
         return 0
 
+    cpdef int commit(self) except -1:
+        """Make last what replies are held for; 0 if that failed and they may not be sent."""
+        return 1
+
 
 cdef class Peer:
     def __cinit__(self, *args, **kwargs):
@@ -102,6 +106,8 @@ cdef class Peer:
         cdef char* grown
         if not self.open or count == 0:
             return 0
+        if self.pump is not None and self.pump.holding:
+            self.pump.held.append(self)
         if self.ranged:
             # What it was answered in this turn, and is not sent yet, comes first.
             self.ranged = False
@@ -162,6 +168,7 @@ cdef class Pump:
         self.dirty = []
         self.ready = []
         self.gathered = []
+        self.held = []
         self.watched = -1
 
     def __dealloc__(self):
@@ -291,8 +298,27 @@ cdef class Pump:
         self.gathering = False
         if self.gathered:
             self.work_gathered()
+        if self.holding:
+            self.let_go()
         self.settle_queues()
         return count + worked
+
+    cpdef int hold(self) except -1:
+        """Send nothing from now on before `ticker.commit` has been called at the end of the turn."""
+        self.holding = True
+        return 0
+
+    cdef int let_go(self) except -1:
+        """Send what was held, or cut off those who would have got it."""
+        cdef list held = self.held
+        cdef Peer peer
+        self.holding = False
+        self.held = []
+        if self.ticker.commit():
+            return 0
+        for peer in held:
+            self.close(peer)
+        return 0
 
     cpdef int resume(self, Peer peer) except -1:
         """Let peer process in the next turn what it left waiting."""
@@ -471,7 +497,7 @@ cdef class Pump:
         cdef ssize_t sent = 0
         if size == 0 or not peer.open:
             return 0
-        if peer.backlog_end == peer.backlog_start:
+        if peer.backlog_end == peer.backlog_start and not self.holding:
             sent = c_send(<int>peer.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
             if sent < 0:
                 if errno != EAGAIN and errno != EINTR:
@@ -503,6 +529,12 @@ cdef class Pump:
         if peer.overrun:
             self.output_limit_disconnections += 1
             return self.close(peer)
+        if self.holding:
+            # At the end of the turn, then.
+            if not peer.queued:
+                peer.queued = True
+                self.dirty.append(peer)
+            return 0
         if size:
             sent = c_send(
                 <int>peer.fd,

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from isthmus.node.commands.client import write_help, wrong_form
 from isthmus.node.commands.keys import encoding_of
 from isthmus.node.commands.memory import value_bytes
+from isthmus.node.commands.saving import disk
 from isthmus.node.engine.args import bounded, integer
 from isthmus.node.engine.client_memory import limit_of
 from isthmus.node.engine.context import Context
@@ -72,6 +73,11 @@ HELP = (
     b"PROTOCOL <type>",
     b"    Reply with an example of a type: string, integer, double, bignum, null, array, set, map,",
     b"    attrib, push, verbatim, true, false.",
+    b"LOADAOF",
+    b"    Write what waits to the append only file, and load all of it anew.",
+    b"RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
+    b"    Save, forget everything, and load the file. NOSAVE: load the file that is there; NOFLUSH:",
+    b"    forget nothing; MERGE: what is in the file replaces keys of that name.",
     b"SDSLEN <key>",
     b"    The lengths of a key and of the string there.",
     b"SET-ACTIVE-EXPIRE <0|1>",
@@ -445,6 +451,21 @@ def dict_resizing(ctx: Context, argv: list[bytes]) -> None:
     ctx.reply.ok()
 
 
+@sub("RELOAD", 0, 3)
+def reload(ctx: Context, argv: list[bytes]) -> None:
+    words = {word.lower() for word in argv[2:]}
+    if not words <= {b"merge", b"noflush", b"nosave"}:
+        raise RedisError(b"ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
+    disk(ctx).reload(b"nosave" not in words, b"noflush" not in words, b"merge" in words)
+    ctx.reply.ok()
+
+
+@sub("LOADAOF", 0, 0)
+def load_aof(ctx: Context, argv: list[bytes]) -> None:
+    disk(ctx).reload_aof()
+    ctx.reply.ok()
+
+
 def refuse_files(ctx: Context, argv: list[bytes]) -> None:
     raise RedisError(NO_FILES)
 
@@ -453,7 +474,7 @@ def refuse_replicas(ctx: Context, argv: list[bytes]) -> None:
     raise RedisError(NO_REPLICAS)
 
 
-for _name in ("RELOAD", "LOADAOF", "RESTART", "CRASH-AND-RECOVER", "AOF-FLUSH-SLEEP"):
+for _name in ("RESTART", "CRASH-AND-RECOVER", "AOF-FLUSH-SLEEP"):
     sub(_name, 0, MANY)(refuse_files)
 sub("REPLICATE", 1, MANY)(refuse_replicas)
 

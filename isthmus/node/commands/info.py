@@ -143,7 +143,8 @@ def memory_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "mem_clients_slaves", 0
     yield "mem_clients_normal", held.clients
     yield "mem_cluster_links", 0
-    yield "mem_aof_buffer", 0
+    kept = ctx.node.persistence
+    yield "mem_aof_buffer", 0 if kept is None else kept.aof.buffer_bytes()
     yield "mem_allocator", facts.get("mem_allocator", "libc")
     # Tables grow a bucket at a time: there is never a second one.
     yield "mem_overhead_db_hashtable_rehashing", 0
@@ -169,33 +170,23 @@ def script_memory(ctx: Context) -> Iterator[Field]:
     yield from sized("used_memory_scripts", held.eval_text + held.function_text)
 
 
+# What a process without files says; node/persist has the same names with true values.
+NOTHING_KEPT: dict[str, str | int] = {
+    "loading": 0, "async_loading": 0, "current_cow_peak": 0, "current_cow_size": 0,
+    "current_cow_size_age": 0, "current_fork_perc": "0.00", "current_save_keys_processed": 0,
+    "current_save_keys_total": 0, "rdb_changes_since_last_save": 0, "rdb_bgsave_in_progress": 0,
+    "rdb_last_save_time": 0, "rdb_last_bgsave_status": "ok", "rdb_last_bgsave_time_sec": -1,
+    "rdb_current_bgsave_time_sec": -1, "rdb_saves": 0, "rdb_last_cow_size": 0,
+    "rdb_last_load_keys_expired": 0, "rdb_last_load_keys_loaded": 0, "aof_enabled": 0,
+    "aof_rewrite_in_progress": 0, "aof_rewrite_scheduled": 0, "aof_last_rewrite_time_sec": -1,
+    "aof_current_rewrite_time_sec": -1, "aof_last_bgrewrite_status": "ok", "aof_rewrites": 0,
+    "aof_rewrites_consecutive_failures": 0, "aof_last_write_status": "ok", "aof_last_cow_size": 0,
+}  # fmt: skip
+
+
 def persistence_section(ctx: Context, facts: Facts) -> Iterator[Field]:
-    for name in (
-        "loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age",
-    ):  # fmt: skip
-        yield name, 0
-    yield "current_fork_perc", "0.00"
-    yield "current_save_keys_processed", 0
-    yield "current_save_keys_total", 0
-    yield "rdb_changes_since_last_save", ctx.keyspace.log.dirty
-    yield "rdb_bgsave_in_progress", 0
-    # As in Redis, a server that has not saved counts from its start.
-    yield "rdb_last_save_time", ctx.node.started_ms // 1000
-    yield "rdb_last_bgsave_status", "ok"
-    yield "rdb_last_bgsave_time_sec", -1
-    yield "rdb_current_bgsave_time_sec", -1
-    for name in (
-        "rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded",
-        "aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled",
-    ):  # fmt: skip
-        yield name, 0
-    yield "aof_last_rewrite_time_sec", -1
-    yield "aof_current_rewrite_time_sec", -1
-    yield "aof_last_bgrewrite_status", "ok"
-    yield "aof_rewrites", 0
-    yield "aof_rewrites_consecutive_failures", 0
-    yield "aof_last_write_status", "ok"
-    yield "aof_last_cow_size", 0
+    kept = ctx.node.persistence
+    yield from NOTHING_KEPT.items() if kept is None else kept.figures()
     yield "module_fork_in_progress", 0
     yield "module_fork_last_cow_size", 0
 
@@ -357,7 +348,8 @@ def keyspace_section(ctx: Context, facts: Facts) -> Iterator[Field]:
 
 
 def debug_section(ctx: Context, facts: Facts) -> Iterator[Field]:
-    yield "eventloop_duration_aof_sum", 0
+    kept = ctx.node.persistence
+    yield "eventloop_duration_aof_sum", 0 if kept is None else kept.aof.commit_ns // 1000
     yield from known(facts, "eventloop_duration_cron_sum")
 
 

@@ -1,9 +1,8 @@
-"""ROLE, WAIT, WAITAOF, REPLICAOF, FAILOVER, LASTSAVE: what a primary without replicas answers.
+"""ROLE, WAIT, REPLICAOF, FAILOVER: what a primary without replicas answers.
 
-There is no replication and no file yet. What can be said truthfully in that state is said as Redis
-says it: a primary has no replicas, nobody acknowledged a write, nothing was ever saved (LASTSAVE is
-then the time of the start). WAIT for replicas that are not there waits until its time is up. What
-would need another server or a file is refused.
+There is no replication yet. What can be said truthfully in that state is said as Redis says it: a
+primary has no replicas, nobody acknowledged a write. WAIT for replicas that are not there waits
+until its time is up. What would need another server is refused.
 """
 
 from __future__ import annotations
@@ -11,14 +10,16 @@ from __future__ import annotations
 from isthmus.node.commands.connection import INT32_MAX
 from isthmus.node.engine.args import bounded, integer, syntax
 from isthmus.node.engine.context import Context
-from isthmus.node.engine.errors import NOT_POSITIVE, RedisError
-from isthmus.node.engine.registry import ARRAY, INTEGER, OK, command
+from isthmus.node.engine.errors import RedisError
+from isthmus.node.engine.registry import ANY, ARRAY, INTEGER, OK, command
 from isthmus.node.engine.spec import (
     ADMIN,
+    ALLOW_BUSY,
     BLOCKING,
     FAST,
     LOADING,
     NO_ASYNC_LOADING,
+    NO_MULTI,
     NOSCRIPT,
     SENTINEL,
     STALE,
@@ -28,6 +29,12 @@ from isthmus.wire.scalars import INT64_MAX
 WAIT_TIPS = "REQUEST_POLICY:ALL_SHARDS,RESPONSE_POLICY:AGG_MIN"
 PORT_MAX = 65535
 NOT_YET = b"ERR this version cannot be a replica: replication is not there yet"
+NOT_FOLLOWED = (
+    b"ERR this version has no replicas: SYNC sends a snapshot to who says REPLCONF capa eof and "
+    b"REPLCONF rdb-only 1 before, as redis-cli --rdb does"
+)
+RDB_ONLY = b"rdb-only"
+RDB_ONLY_RANGE = b"ERR value is out of range, value must between 0 and 1"
 NO_REPLICAS = b"ERR FAILOVER requires connected replicas."
 
 
@@ -59,35 +66,6 @@ def wait(ctx: Context, argv: list[bytes]) -> None:
     deadline = timeout_ms(ctx, argv[2])
     if wanted <= 0 or not ctx.block(b"replicas", [], argv, deadline, b":0\r\n"):
         ctx.reply.integer(0)
-
-
-@command("WAITAOF numlocal numreplicas timeout", since="7.2.0", group="generic", flags=BLOCKING,
-         categories="CONNECTION", complexity="O(1)", reply=ARRAY, tips=WAIT_TIPS)  # fmt: skip
-def waitaof(ctx: Context, argv: list[bytes]) -> None:
-    """Reply with who has the writes so far in a file: this server, and how many replicas."""
-    error = b"ERR value is out of range, value must between 0 and 1"
-    local = bounded(argv[1], 0, 1, error)
-    wanted = bounded(argv[2], 0, INT64_MAX, NOT_POSITIVE)
-    deadline = timeout_ms(ctx, argv[3])
-    if local:
-        raise RedisError(
-            b"ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
-        )
-    if wanted == 0 or not ctx.block(b"replicas", [], argv, deadline, b"*2\r\n:0\r\n:0\r\n"):
-        ctx.reply.array(2)
-        ctx.reply.integer(0)
-        ctx.reply.integer(0)
-
-
-def become(ctx: Context, argv: list[bytes]) -> None:
-    """REPLICAOF: a primary may stay one."""
-    if ctx.cluster is not None:
-        raise RedisError(b"ERR REPLICAOF not allowed in cluster mode.")
-    if argv[1].lower() == b"no" and argv[2].lower() == b"one":
-        ctx.reply.ok()
-        return
-    bounded(argv[2], 0, PORT_MAX, b"ERR Invalid master port")
-    raise RedisError(NOT_YET)
 
 
 @command("REPLICAOF <host port | NO ONE>", since="5.0.0", group="server", arity=3,
@@ -136,9 +114,39 @@ def failover(ctx: Context, argv: list[bytes]) -> None:
     raise RedisError(NO_REPLICAS)
 
 
-@command("LASTSAVE", since="1.0.0", group="server", flags=LOADING | STALE | FAST,
-         categories="ADMIN,DANGEROUS", complexity="O(1)", reply=INTEGER,
-         tips="NONDETERMINISTIC_OUTPUT")  # fmt: skip
-def lastsave(ctx: Context, argv: list[bytes]) -> None:
-    """Reply with the Unix time of the last save: that of the start, as nothing is saved."""
-    ctx.reply.integer(ctx.node.started_ms // 1000)
+@command("REPLCONF", since="3.0.0", group="server", arity=-1,
+         flags=ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY, complexity="O(1)", reply=OK,
+         doc_flags="SYSCMD")  # fmt: skip
+def replconf(ctx: Context, argv: list[bytes]) -> None:
+    """Note what the client that will ask for SYNC can do and wants."""
+    if len(argv) % 2 == 0:
+        raise syntax()
+    session = ctx.session
+    for at in range(1, len(argv), 2):
+        word, value = argv[at].lower(), argv[at + 1]
+        if word == b"capa":
+            session.sync_wishes |= {value.lower()}
+        elif word == b"rdb-only":
+            wanted = bounded(value, 0, 1, RDB_ONLY_RANGE)
+            session.sync_wishes -= {RDB_ONLY}
+            if wanted:
+                session.sync_wishes |= {RDB_ONLY}
+        elif word in (b"listening-port", b"ip-address", b"version"):
+            # Facts about a replica; there are none yet.
+            pass
+        else:
+            raise RedisError(b"ERR Unrecognized REPLCONF option: " + argv[at])
+    ctx.reply.ok()
+
+
+@command("SYNC", since="1.0.0", group="server",
+         flags=NO_ASYNC_LOADING | ADMIN | NO_MULTI | NOSCRIPT, complexity="",
+         reply=ANY)  # fmt: skip
+def sync(ctx: Context, argv: list[bytes]) -> None:
+    """Send a snapshot of the data as it stands, and end the connection."""
+    wishes = ctx.session.sync_wishes
+    if not wishes >= {b"eof", RDB_ONLY} or ctx.node.persistence is None:
+        raise RedisError(NOT_FOLLOWED)
+    if not ctx.block(b"snapshot", [], argv, 0):
+        raise RedisError(NOT_FOLLOWED)
+    ctx.node.persistence.snapshots.send_to(ctx.session)

@@ -2,7 +2,7 @@
 
 Flushing takes the tables out at once and frees them in slices between requests, so SYNC and ASYNC
 are the same. SHUTDOWN asks the process to stop in an orderly way; it sends no reply, the connection
-just closes. Nothing is saved yet, so SHUTDOWN SAVE is refused rather than forget what was asked.
+just closes. If the snapshot that it implies cannot be written it is refused, and nothing stops.
 """
 
 from __future__ import annotations
@@ -140,6 +140,6 @@ def shutdown(ctx: Context, argv: list[bytes]) -> None:
     scripts = ctx.node.scripts
     if scripts is not None and scripts.busy and b"nosave" not in words:
         raise RedisError(scripts.busy_text())
-    if b"save" in words or ctx.node.server is None:
+    save = True if b"save" in words else False if b"nosave" in words else None
+    if ctx.node.server is None or not ctx.node.server.shutdown(save, b"force" in words):
         raise RedisError(b"ERR Errors trying to SHUTDOWN. Check logs.")
-    ctx.node.server.shutdown()

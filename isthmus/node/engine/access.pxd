@@ -5,3 +5,4 @@ cdef inline unsigned int stamped(unsigned int word) noexcept:
     if access_mode == 0:
         return access_word
     return word if access_mode == 2 else bump(word)
+cpdef unsigned int decayed(unsigned int word) noexcept

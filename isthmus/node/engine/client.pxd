@@ -42,3 +42,4 @@ cdef class ClientState:
     cdef public long long bytes_in
     cdef public long long bytes_out
     cdef public long long queued_bytes
+    cdef public object sync_wishes

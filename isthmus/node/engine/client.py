@@ -75,6 +75,8 @@ class ClientState:
         self.bytes_in = 0
         self.bytes_out = 0
         self.queued_bytes = 0
+        # What it said by REPLCONF that it can do, or wants, should it ask for SYNC.
+        self.sync_wishes: frozenset[bytes] = frozenset()
 
     def regate(self) -> None:
         """Recompute `gates` from the fields."""

@@ -28,6 +28,10 @@ GATE_MONITOR = 2
 GATE_MEMORY = 4
 GATE_PAUSE = 8
 GATE_BUSY = 16
+# A consistent cut is being taken; the data set is being loaded; persistence has failed.
+GATE_CUT = 32
+GATE_LOADING = 64
+GATE_DISK = 128
 # What a command that waited in vain replies (in RESP2).
 NULL_ARRAY_REPLY = b"*-1\r\n"
 NULL_REPLY = b"$-1\r\n"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from isthmus.node.engine.check import check
 from isthmus.node.engine.effect_log import REPLAY
 from isthmus.node.engine.keyspace import Database, Keyspace
+from isthmus.node.engine.registry import COMMANDS
 
 Replayer = Callable[[Database, list[bytes]], None]
 
@@ -35,6 +36,8 @@ def apply(keyspace: Keyspace, db: int, argv: list[bytes], origin: int = REPLAY) 
     replayer = REPLAYERS.get(argv[0])
     check(replayer is not None, f"no replayer for {argv[0]!r}")
     assert replayer is not None
+    if keyspace.cut is not None:
+        keyspace.cut.before_command(keyspace.databases[db], COMMANDS[argv[0].lower()], argv)
     before, keyspace.log.origin = keyspace.log.origin, origin
     try:
         replayer(keyspace.databases[db], argv)

@@ -45,6 +45,7 @@ TIMEOUT_NOT_INTEGER = b"ERR timeout is not an integer or out of range"
 TIMEOUT_NEGATIVE = b"ERR timeout is negative"
 TIMEOUT_OUT_OF_RANGE = b"ERR timeout is out of range"
 NO_CLUSTER = b"ERR This instance has cluster support disabled"
+IS_LOADING = b"LOADING Redis is loading the dataset in memory"
 MAX_CLIENTS = b"ERR max number of clients reached"
 
 

@@ -7,8 +7,9 @@ from isthmus.node.engine.spec cimport CommandSpec
 
 # As C numbers, the gates cost what they should: next to nothing.
 cdef long long GATE_ACL, GATE_NO_TOUCH, GATE_PUBSUB, GATE_TRACK
-cdef long long GATE_BUSY, GATE_CLUSTER, GATE_MEMORY, GATE_MONITOR, GATE_PAUSE
-cdef long long ALLOW_BUSY, DENYOOM, MAY_REPLICATE, PROTECTED, READONLY
+cdef long long GATE_BUSY, GATE_CLUSTER, GATE_CUT, GATE_DISK, GATE_LOADING
+cdef long long GATE_MEMORY, GATE_MONITOR, GATE_PAUSE
+cdef long long ALLOW_BUSY, DENYOOM, LOADING, MAY_REPLICATE, PROTECTED, READONLY
 cdef long long SKIP_MONITOR, WRITE
 
 @cython.locals(count=Py_ssize_t, mark=Py_ssize_t, unmarked="long long", commands=dict)

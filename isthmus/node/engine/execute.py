@@ -25,6 +25,9 @@ from isthmus.node.engine.client import (
 from isthmus.node.engine.context import (
     GATE_BUSY,
     GATE_CLUSTER,
+    GATE_CUT,
+    GATE_DISK,
+    GATE_LOADING,
     GATE_MEMORY,
     GATE_MONITOR,
     GATE_PAUSE,
@@ -33,6 +36,7 @@ from isthmus.node.engine.context import (
 from isthmus.node.engine.errors import (
     CLUSTERDOWN,
     CROSSSLOT,
+    IS_LOADING,
     MONITOR_ONLY,
     NOAUTH,
     OOM,
@@ -43,6 +47,7 @@ from isthmus.node.engine.registry import COMMANDS, protection
 from isthmus.node.engine.spec import (
     ALLOW_BUSY,
     DENYOOM,
+    LOADING,
     MAY_REPLICATE,
     PROTECTED,
     READONLY,
@@ -126,10 +131,13 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
     ctx.spec = spec
     # A command that waited is shown when it came, not each time it is tried again.
     monitored: i64 = 0
-    if ctx.gates and ctx.session.blocked is None:
-        monitored = ctx.gates & GATE_MONITOR
-        if monitored and spec.flags & SKIP_MONITOR:
-            ctx.node.monitors.announce(ctx, spec, argv)
+    if ctx.gates:
+        if ctx.session.blocked is None:
+            monitored = ctx.gates & GATE_MONITOR
+            if monitored and spec.flags & SKIP_MONITOR:
+                ctx.node.monitors.announce(ctx, spec, argv)
+        if ctx.gates & GATE_CUT and spec.flags & WRITE:
+            ctx.keyspace.cut.before_command(ctx.db, spec, argv)
     try:
         spec.handler(ctx, argv)
     except RedisError as error:
@@ -299,10 +307,17 @@ def obstacle(
             or (spec.name == b"exec" and any(needs_memory(ctx, *each) for each in session.queue))
         ):
             return OOM
-    if session.gates & GATE_PUBSUB:
-        text: bytes | None = ctx.node.pubsub.refusal(session, spec)
+    text: bytes | None
+    if ctx.gates & GATE_DISK and changes_data(session, spec):
+        text = ctx.node.persistence.refusal()
         if text is not None:
             return text
+    if session.gates & GATE_PUBSUB:
+        text = ctx.node.pubsub.refusal(session, spec)
+        if text is not None:
+            return text
+    if ctx.gates & GATE_LOADING and not spec.flags & LOADING:
+        return IS_LOADING
     if ctx.gates & GATE_BUSY and not spec.flags & ALLOW_BUSY:
         text = ctx.node.scripts.refusal(session, spec)
         if text is not None:
@@ -312,7 +327,16 @@ def obstacle(
             return MONITOR_ONLY
     if ctx.gates & GATE_PAUSE and ctx.node.blocking.paused(spec):
         return b""
+    if ctx.gates & GATE_CUT and ctx.keyspace.cut.must_wait(ctx.db, session, spec, argv):
+        return b""
     return None
+
+
+def changes_data(session: ClientState, spec: CommandSpec) -> bool:
+    """True for what is refused while nothing can be kept on disk: as in Redis, also PING."""
+    if spec.flags & WRITE or spec.name == b"ping":
+        return True
+    return spec.name == b"exec" and any(each.flags & WRITE for each, _ in session.queue)
 
 
 def redirection(

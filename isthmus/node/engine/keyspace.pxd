@@ -24,6 +24,7 @@ cdef class Database:
     cdef Table last_table
     cdef long long last_slot
     cdef public long long total
+    cdef public object cut
     cpdef Table table_of(self, bytes key)
     cdef Table table_for(self, bytes key)
     cpdef void count(self, long long change)
@@ -71,3 +72,5 @@ cdef class Keyspace:
     cdef public long long evicted_keys
     cdef public dict ready
     cdef public object tracker
+    cdef public object cut
+    cdef public object libraries

@@ -12,6 +12,11 @@ the raw methods.
 
 Lookups expire: a key whose time has come is deleted through the same door before it is reported
 missing, so replicas and AOF see the deletion.
+
+While a consistent cut is being taken (persist/cut.py) each database that had keys has a `cut`. It is
+asked before anything changes that the cut has not passed: `visit(key)` before another expiry,
+`leaving(key)` before a value is replaced or removed, both by the raw methods; and `before(key)` by
+execute.py and effect.py, before a command that may change the value where it lies.
 """
 
 from __future__ import annotations
@@ -58,6 +63,8 @@ class Database:
         self.last_table: Table | None = None
         self.last_slot = 0
         self.total = 0
+        # What a cut in progress wants of this database (persist/cut.py), or None.
+        self.cut: Any = None
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -122,6 +129,8 @@ class Database:
 
     def store(self, key: bytes, value: Any, expire: i64 = -1) -> bool:
         """Set key's value and expiry (-1: none). True if the key is new."""
+        if self.cut is not None:
+            self.cut.leaving(key)
         table = self.table_for(key)
         if expire >= 0:
             self.volatile_slots.add(self.last_slot)
@@ -178,6 +187,8 @@ class Database:
 
     def store_keep(self, key: bytes, value: Any) -> bool:
         """Set key's value, leave its expiry. True if the key is new."""
+        if self.cut is not None:
+            self.cut.leaving(key)
         if self.field_expiries.count:
             self.field_expiries.forget(key)
         if self.table_for(key).put_keep(key, value):
@@ -189,6 +200,8 @@ class Database:
 
     def increment(self, key: bytes, delta: i64) -> i64:
         """Add delta to the integer at key; `total` is the sum. The answer is Table.increment's."""
+        if self.cut is not None:
+            self.cut.visit(key)
         table = self.table_for(key)
         if table.volatile_count and table.expired(key, self.clock.now_ms):
             self.expire(key)
@@ -202,6 +215,8 @@ class Database:
 
     def drop(self, key: bytes) -> bool:
         """Remove key; a big value is freed in slices later. False if it was missing."""
+        if self.cut is not None:
+            self.cut.leaving(key)
         table = self.table_of(key)
         if table is None:
             return False
@@ -217,6 +232,8 @@ class Database:
 
     def set_expire(self, key: bytes, expire: i64) -> bool:
         """Set key's expiry in Unix ms (-1: none). False if the key is missing."""
+        if self.cut is not None:
+            self.cut.visit(key)
         table = self.table_of(key)
         if table is None or not table.set_expiry(key, expire):
             return False
@@ -232,7 +249,11 @@ class Database:
     def forget_all(self) -> None:
         """Remove every key at once; the memory is freed in slices."""
         self.alert(self)
-        if self.size:
+        if self.cut is not None:
+            # The cut goes on with the tables by itself, and discards them when it has passed them.
+            self.cut.detach(self.slots, self.size)
+            self.cut = None
+        elif self.size:
             self.keyspace.discard_slots(self.slots, self.size)
         if self.slots:
             heap.add(-SLOTS_BYTES)
@@ -297,6 +318,8 @@ class Database:
 
     def expire_fields(self, key: bytes, value: Table, fields: list[bytes]) -> None:
         """Delete fields of the hash at key whose time has come, and the hash with the last."""
+        if self.cut is not None:
+            self.cut.before(key)
         gone = [field for field in fields if value.discard(field)]
         if not gone:
             return
@@ -406,10 +429,16 @@ class Keyspace:
         # Hears of every changed key while log.interest has TRACKED (engine/tracking.py).
         self.tracker: Any = None
         self.databases = [Database(self, index) for index in range(databases)]
+        # The cut in progress (persist/cut.py), or None.
+        self.cut: Any = None
+        # The function libraries (scripting/scripts.py), which effects change like data.
+        self.libraries: Any = None
 
     def discard(self, value: Any) -> None:
         """Take a value that left the keyspace; a big one waits to be freed in slices."""
         if type(value) is not bytearray and len(value) > BIG_VALUE_ENTRIES:
+            if self.cut is not None and self.cut.keeps(value):
+                return
             self.garbage.append(value)
             self.garbage_bytes += value.nbytes
 
@@ -434,6 +463,11 @@ class Keyspace:
         freed = held - heap.used()
         self.garbage_bytes = max(0, self.garbage_bytes - freed) if self.garbage else 0
         return bool(self.garbage)
+
+    def forget_everything(self) -> None:
+        """Remove every key of every database; nobody is told, since other data follows."""
+        for db in self.databases:
+            db.forget_all()
 
     def random_key(self, db: Database) -> bytes | None:
         """A key of db drawn at random, or None; expired keys met on the way are deleted."""

@@ -62,6 +62,8 @@ class Node:
         self.acl = Acl(self)
         # Lua scripts and functions (node/scripting), put here by whoever builds the process.
         self.scripts: Any = None
+        # What is kept on disk (node/persist), put here by whoever builds the process.
+        self.persistence: Any = None
         self.output_limits = OutputLimits(self)
         self.next_client_id = 1
         self.started_ms = clock.now_ms

@@ -21,7 +21,9 @@ from typing import Any
 
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import GATE_BUSY, GATE_MEMORY, NEVER_NS, Context
+from isthmus.node.engine.effect import replays
 from isthmus.node.engine.errors import RedisError
+from isthmus.node.engine.keyspace import Database
 from isthmus.node.engine.spec import CommandSpec
 from isthmus.node.scripting import payload
 from isthmus.node.scripting.calls import FAULTS, Calls, Run
@@ -143,6 +145,7 @@ class Scripts:
         # When a library that is being loaded must be done; what is only compiled has all the time.
         self._load_until_ns = NEVER_NS
         node.scripts = self
+        node.keyspace.libraries = self
 
     # -- what Lua asks ------------------------------------------------------------------------
 
@@ -477,7 +480,9 @@ class Scripts:
         """FUNCTION LOAD; the library's name. Raises RedisError."""
         self._load_until_ns = self.ctx.clock.mono_ns() + LOAD_NS_MAX
         try:
-            return self.registry.load(self.runtime, code, replace)
+            name = self.registry.load(self.runtime, code, replace)
+            self.changed([b"FUNCTION", b"LOAD", b"REPLACE", code])
+            return name
         except LibraryError as error:
             raise RedisError(error.text) from None
         finally:
@@ -487,17 +492,20 @@ class Scripts:
     def delete_library(self, name: bytes) -> bool:
         """FUNCTION DELETE. False if there is none of that name."""
         found = self.registry.remove(name)
+        if found:
+            self.changed([b"FUNCTION", b"DELETE", name])
         self.report()
         return found
 
     def flush_libraries(self) -> None:
         """FUNCTION FLUSH."""
         self.registry = Registry()
+        self.changed([b"FUNCTION", b"FLUSH"])
         self.drop_garbage()
 
     def dump_libraries(self) -> bytes:
         """FUNCTION DUMP."""
-        return payload.dump([library.code for library in self.registry.libraries.values()])
+        return payload.dump(self.library_codes())
 
     def restore_libraries(self, data: bytes, policy: bytes) -> None:
         """FUNCTION RESTORE; raises RedisError and then changes nothing."""
@@ -505,11 +513,23 @@ class Scripts:
         try:
             codes = payload.restore(data)
             self.registry = self.registry.restored(self.runtime, codes, policy)
+            self.changed([b"FUNCTION", b"RESTORE", data, policy.upper()])
         except (payload.PayloadError, LibraryError) as error:
             raise RedisError(error.text) from None
         finally:
             self._load_until_ns = NEVER_NS
             self.drop_garbage()
+
+    def library_codes(self) -> list[bytes]:
+        """The code of every library."""
+        return [library.code for library in self.registry.libraries.values()]
+
+    def changed(self, argv: list[bytes]) -> None:
+        """Libraries changed: an effect like a change of data."""
+        log = self.ctx.log
+        log.dirty += 1
+        if log.recording:
+            log.append(0, argv, b"", b"")
 
     # -- what INFO and MEMORY tell ------------------------------------------------------------
 
@@ -522,3 +542,19 @@ class Scripts:
     def vm_bytes(self) -> int:
         """Bytes of the Lua state."""
         return 0 if self._runtime is None else self._runtime.used_bytes()
+
+
+@replays(b"FUNCTION")
+def replay_function(db: Database, argv: list[bytes]) -> None:
+    """FUNCTION LOAD REPLACE code | DELETE name | FLUSH | RESTORE payload policy."""
+    scripts: Scripts | None = db.keyspace.libraries
+    if scripts is None:
+        return
+    if argv[1] == b"LOAD":
+        scripts.load_library(argv[3], True)
+    elif argv[1] == b"DELETE":
+        scripts.delete_library(argv[2])
+    elif argv[1] == b"FLUSH":
+        scripts.flush_libraries()
+    else:
+        scripts.restore_libraries(argv[2], argv[3].lower())

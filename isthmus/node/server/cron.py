@@ -11,7 +11,7 @@ import trio
 
 from isthmus.node.engine import access
 from isthmus.node.engine.client_memory import limit_of
-from isthmus.node.engine.context import GATE_BUSY, NEVER_NS
+from isthmus.node.engine.context import GATE_BUSY, GATE_LOADING, NEVER_NS
 from isthmus.node.engine.expiry import ExpiryCycle
 from isthmus.node.engine.node import Node
 from isthmus.node.server.rates import Rates, main_thread_usec, totals
@@ -99,7 +99,7 @@ class Cron:
         """One round of work. True if some is left."""
         node = self.node
         now_ms = node.clock.refresh()
-        if node.cron_paused or node.ctx.gates & GATE_BUSY:
+        if node.cron_paused or node.ctx.gates & (GATE_BUSY | GATE_LOADING):
             return False
         started_ns = node.clock.mono_ns()
         node.ctx.session = None  # type: ignore[assignment]
@@ -114,6 +114,7 @@ class Cron:
         self.evict_clients()
         if node.keyspace.log.batch:
             node.keyspace.log.flush()
+        node.persistence.cron()
         if node.tracking.pending:
             node.tracking.broadcast()
         self.pump.resume_accepting()

@@ -33,8 +33,12 @@ from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.config import Config
 from isthmus.node.engine.config_file import ConfigFileError
 from isthmus.node.engine.config_rewrite import rewritten
+from isthmus.node.engine.errors import RedisError
+from isthmus.node.engine.keyspace import Database
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
+from isthmus.node.persist.persistence import Persistence
+from isthmus.node.persist.recover import RecoverError, recover
 from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.server import allocator
 from isthmus.node.server.cron import Alarm, Cron
@@ -42,6 +46,7 @@ from isthmus.node.server.endpoints import Endpoints, addresses_of
 from isthmus.node.server.facts import process_facts, reset_counters
 from isthmus.node.server.files import read_file, replace_file
 from isthmus.node.server.listener import Door, listen_tcp
+from isthmus.node.server.mover import Mover
 from isthmus.node.server.observe import NodeCollector
 from isthmus.node.server.script_driver import ScriptDriver, script_bytes
 from isthmus.node.server.session import NodeTicker
@@ -77,8 +82,11 @@ class NodeServer:
         self.node.server = self
         Notifier(self.node)
         self.script_driver = ScriptDriver(Scripts(self.node, script_bytes(args.script_memory_mb)))
+        self.persistence = self.node.persistence = Persistence(self.node)
         self.pump = Pump(self.node.ctx.reply, NodeTicker(self.node))
+        self.persistence.aof.hold = self.pump.hold
         self.cron = Cron(self.node, self.pump)
+        self.mover = Mover(self.node)
         self.endpoints = Endpoints(self.node, self.pump)
         self.surroundings = Surroundings(config)
         config.on_apply("maxclients", more_clients)
@@ -105,10 +113,25 @@ class NodeServer:
         if client.peer is not None:
             self.pump.resume(client.peer)
 
-    def shutdown(self) -> None:
-        """Stop the process in an orderly way."""
+    def shutdown(self, save: bool | None = None, force: bool = False) -> bool:
+        """Stop the process in an orderly way. False if data could not be saved, and nothing stops.
+
+        `save`: None is what the save points say.
+        """
+        wanted = bool(self.node.config.text("save")) if save is None else save
+        if wanted and not self.node.persistence.loading.active:
+            try:
+                self.persistence.snapshots.save_now()
+            except RedisError:
+                if not force:
+                    return False
         self.pump.stopped = True
         self.stopping.set()
+        return True
+
+    def move_keys(self, client: ClientState, db: Database, order: Any) -> None:
+        """MIGRATE: send keys to another server, then reply to the client."""
+        self.mover.begin(client, db, order)
 
     def random_bytes(self, count: int) -> bytes:
         """Bytes that nobody can foresee."""
@@ -199,14 +222,19 @@ class NodeServer:
                         serve_metrics, self.host, self.args.metrics_port, registry
                     )
                     self.metrics_address = await nursery.start(serve)
-                if self.args.coordinator:
-                    self.join(nursery, address, link_address)
                 # Signals first: from the moment somebody can connect, a signal ends us in order.
                 await nursery.start(self.watch_signals)
                 nursery.start_soon(run_pump, self.pump)
+                # Who connects meanwhile is answered LOADING; the cluster hears of us afterwards.
+                await recover(self.node)
+                if self.args.coordinator:
+                    self.join(nursery, address, link_address)
                 nursery.start_soon(self.cron.run)
                 nursery.start_soon(self.alarm.run)
                 nursery.start_soon(self.script_driver.run)
+                nursery.start_soon(self.mover.run)
+                nursery.start_soon(self.persistence.snapshots.run)
+                nursery.start_soon(self.persistence.aof.run)
                 settle_collector()
                 log(
                     "node_ready", address=address, metrics=self.metrics_address, pid=os.getpid(),
@@ -250,7 +278,11 @@ class NodeServer:
             task_status.started()
             async for number in signals:
                 log("node_stopping", signal=signal.Signals(number).name)
-                self.shutdown()
+                name = "shutdown-on-sigint" if number == signal.SIGINT else "shutdown-on-sigterm"
+                words = self.node.config.text(name).split()
+                save = True if "save" in words else False if "nosave" in words else None
+                if not self.shutdown(save, "force" in words):
+                    log("node_goes_on", level="ERROR", why="the data could not be saved")
 
     def close(self) -> None:
         """Close every socket and release the identity; replies already written are sent first."""
@@ -260,6 +292,7 @@ class NodeServer:
         self.endpoints.close()
         for peer in list(self.pump.peers.values()):
             self.pump.close(peer)
+        self.persistence.close()
         self.surroundings.leave()
         self.identity.release()
         log("node_stopped", commands=self.node.ctx.commands)
@@ -286,6 +319,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         trio.run(server.run)
+    except* RecoverError as group:
+        for problem in leaves(group):
+            log("node_failed", level="ERROR", why=str(problem))
+        return_code = 1
     except* OSError as group:
         for problem in leaves(group):
             log("node_failed", level="ERROR", why=str(problem), port=config.text("port"))

@@ -71,6 +71,10 @@ class NodeTicker(Ticker):
             self.node.blocking.expire(now_ms)
         return 0
 
+    def commit(self) -> i64:
+        """The turn ends, and what changed in it is to be made last before anybody hears of it."""
+        return 1 if self.node.persistence.commit() else 0
+
     def ahead(self, peers: list[Peer]) -> i64:
         """Sessions with one request each: their keys are fetched together."""
         requests: list[list[bytes]] = []

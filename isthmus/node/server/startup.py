@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     it.add_argument("--zone", default="a", help="availability zone (%(default)s)")
     it.add_argument("--region", default="local", help="region (%(default)s)")
-    it.add_argument("--data-dir", type=Path, default=None, help="where the node keeps its identity")
+    it.add_argument("--data-dir", type=Path, default=None, help="where the node keeps its identity and, unless --dir says otherwise, its data")
     return it
 
 
@@ -93,6 +93,8 @@ def configure(args: argparse.Namespace, rest: list[str]) -> ConfigFile:
     if args.coordinator:
         config.load("databases", ["1"])
         config.load("cluster-enabled", ["yes"])
+    if args.data_dir is not None and "dir" not in config.given:
+        config.load("dir", [str(args.data_dir)])
     if config.text("dir"):
         try:
             os.chdir(config.text("dir"))

@@ -77,6 +77,9 @@ def replay_flushdb(db: Database, argv: list[bytes]) -> None:
 
 def take(db: Database, key: bytes) -> Any:
     """Remove a key that exists and return its value, which goes on living elsewhere."""
+    if db.cut is not None:
+        # Under another name it may be changed where it lies.
+        db.cut.before(key)
     table = db.table_of(key)
     assert table is not None
     db.count(-1)
@@ -146,6 +149,7 @@ def swap(first: Database, second: Database) -> None:
     first.counts, second.counts = second.counts, first.counts
     first.volatile_slots, second.volatile_slots = second.volatile_slots, first.volatile_slots
     first.field_expiries, second.field_expiries = second.field_expiries, first.field_expiries
+    first.cut, second.cut = second.cut, first.cut
     first.forget_place()
     second.forget_place()
     first.log.dirty += 1

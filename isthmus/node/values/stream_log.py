@@ -23,37 +23,16 @@ from itertools import islice
 
 from isthmus.node.engine.heap import add as heap_add
 from isthmus.node.values.stream_ids import MAX_ID, ZERO_ID, format_id, make_id, next_id, wrap64
+from isthmus.wire.listpack import FRAME_BYTES as LISTPACK_FRAME
+from isthmus.wire.listpack import number_size, packed, text_size, whole
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64, parse_int
 
 LISTPACK_BYTES_MAX = 1 << 30
-LISTPACK_FRAME = 7
 
 _U64 = (1 << 64) - 1
 _OBJECT_BYTES = 176
 _BLOCK_BYTES = 48
-
-
-def _number_size(value: int) -> int:
-    """What a listpack spends on a number."""
-    if 0 <= value <= 127:
-        return 2
-    for size, bits in ((3, 12), (4, 15), (5, 23), (6, 31)):
-        if -(1 << bits) <= value < 1 << bits:
-            return size
-    return 10
-
-
-def _text_size(text: bytes) -> int:
-    """What a listpack spends on a text; canonical integers are stored as numbers."""
-    if 0 < len(text) <= 20 and text[0] in b"-0123456789":
-        try:
-            return _number_size(parse_int(text))
-        except ValueError:
-            pass
-    size = len(text)
-    size += 1 if size < 64 else 2 if size < 4096 else 5
-    return size + _back_size(size)
 
 
 def _differences(id: bytes, key: bytes) -> list[int]:
@@ -62,42 +41,6 @@ def _differences(id: bytes, key: bytes) -> list[int]:
     return [
         wrap64(int.from_bytes(id[part], "big") - int.from_bytes(key[part], "big")) for part in parts
     ]
-
-
-def _packed(element: int | bytes) -> bytes:
-    """An element as it stands in a listpack."""
-    if isinstance(element, bytes):
-        try:
-            return _packed(parse_int(element))
-        except ValueError:
-            size = len(element)
-        if size < 64:
-            body = bytes([0x80 | size]) + element
-        elif size < 4096:
-            body = bytes([0xE0 | size >> 8, size & 0xFF]) + element
-        else:
-            body = b"\xf0" + size.to_bytes(4, "little") + element
-    elif 0 <= element <= 127:
-        body = bytes([element])
-    elif -4096 <= element <= 4095:
-        body = bytes([0xC0 | (element & 0x1FFF) >> 8, element & 0xFF])
-    else:
-        width = {4: 2, 5: 3, 6: 4, 10: 8}[_number_size(element)]
-        mark = bytes([{2: 0xF1, 3: 0xF2, 4: 0xF3, 8: 0xF4}[width]])
-        body = mark + element.to_bytes(width, "little", signed=True)
-    size = len(body)
-    # Its length again, in groups of 7 bits that are read from the right.
-    back = _back_size(size)
-    groups = [size >> 7 * (back - 1 - i) & 127 | (128 if i else 0) for i in range(back)]
-    return body + bytes(groups)
-
-
-def _back_size(size: int) -> int:
-    """How many bytes the length of an element takes at its end."""
-    for back, limit in ((1, 128), (2, 16383), (3, 2097151), (4, 268435455)):
-        if size < limit:
-            return back
-    return 5
 
 
 class _Block:
@@ -111,7 +54,7 @@ class _Block:
         self.ids: list[bytes] = []
         self.texts: list[list[bytes]] = []
         self.gone: set[bytes] = set()
-        self.used = _number_size(len(fields)) + sum(map(_text_size, fields)) + 2
+        self.used = number_size(len(fields)) + sum(map(text_size, fields)) + 2
 
     @property
     def count(self) -> int:
@@ -119,16 +62,16 @@ class _Block:
 
     @property
     def listpack_bytes(self) -> int:
-        return LISTPACK_FRAME + _number_size(self.count) + _number_size(len(self.gone)) + self.used
+        return LISTPACK_FRAME + number_size(self.count) + number_size(len(self.gone)) + self.used
 
     def add(self, id: bytes, texts: list[bytes]) -> None:
         pairs = len(texts) // 2
         own_fields = texts[::2] != self.fields
         stored = texts if own_fields else texts[1::2]
         elements = 3 + pairs + (pairs + 1 if own_fields else 0)
-        self.used += 2 + sum(map(_number_size, _differences(id, self.key)))
-        self.used += sum(map(_text_size, stored))
-        self.used += _number_size(elements) + (_number_size(pairs) if own_fields else 0)
+        self.used += 2 + sum(map(number_size, _differences(id, self.key)))
+        self.used += sum(map(text_size, stored))
+        self.used += number_size(elements) + (number_size(pairs) if own_fields else 0)
         self.ids.append(id)
         self.texts.append(texts)
 
@@ -142,9 +85,7 @@ class _Block:
             elements += [(2 if shared else 0) | (id in self.gone), *_differences(id, self.key)]
             elements += stored if shared else [len(texts) // 2, *stored]
             elements.append(len(elements) - begin)
-        packed = b"".join(map(_packed, elements))
-        head = (len(packed) + LISTPACK_FRAME).to_bytes(4, "little")
-        return head + min(len(elements), 0xFFFF).to_bytes(2, "little") + packed + b"\xff"
+        return whole([packed(element) for element in elements])
 
     def live(self, start: bytes, end: bytes, reverse: bool) -> list[tuple[bytes, list[bytes]]]:
         low, high = bisect_left(self.ids, start), bisect_right(self.ids, end)

@@ -28,11 +28,12 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
 from isthmus.node.values.stream_blocks cimport (
-    Block, Blocks, Id, account, find, free_all, get, less, make_place, number_at, number_size,
-    put_number, put_text, resize, same, size_at, size_before, take_away, text_size
+    Block, Blocks, Id, account, find, free_all, get, less, make_place, number_at, resize, same,
+    size_at, size_before, take_away
 )
 from isthmus.node.values.stream_ids cimport ID_ROOM, after, id_bytes, put_id, read_id
 from isthmus.wire.digits cimport write_int
+from isthmus.wire.listpack_write cimport number_size, put_number, put_text, text_size
 from isthmus.wire.reply cimport ReplyWriter
 
 cdef enum:

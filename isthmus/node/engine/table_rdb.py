@@ -1,0 +1,110 @@
+"""The records of a Table written as RDB: keys of the keyspace, and entries of large collections.
+
+Functions beside Table, because they are about a format of files. A key's entry is
+
+    [FC expiry (Unix ms)] [F8 idle seconds | F9 uses] type key value
+
+with idle time or uses as `marks` asks (0: neither, 1: idle, 2: uses; engine/access.py has what a
+record's mark means). Only strings that lie in their record are written here. What is an object is
+appended to `objects` as (key, value, expiry, mark) instead.
+
+`position` is where a key lies in the order in which `save_bucket` walks: 32 bits, from the key alone,
+so that a walk over a table that grows and shrinks knows what it has passed: a walk at `cursor` has
+passed the keys before it.
+
+Twin of table_rdb.pyx.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.node.engine.access import decayed
+from isthmus.node.engine.table import _HASH_MASK, Table, _Rec, _reverse32
+from isthmus.wire.rdb_writer import RdbWriter
+
+MARKS_NONE, MARKS_IDLE, MARKS_USES = 0, 1, 2
+_PACKED_BYTES_MAX = 1024
+_EXPIRY, _IDLE, _USES = 0xFC, 0xF8, 0xF9
+_MARK = 0xFFFFFF
+
+
+def position(table: Table, key: bytes) -> int:
+    """Where key lies, or would lie, in the order of save_bucket."""
+    return _reverse32(hash(key) & _HASH_MASK)
+
+
+def _save(
+    key: bytes, rec: _Rec, out: RdbWriter, marks: int, now_s: int, objects: list[Any]
+) -> None:
+    value = rec.value
+    if type(value) is not bytes or len(value) > _PACKED_BYTES_MAX:
+        objects.append((key, value, rec.expire, rec.clock))
+        return
+    if rec.expire >= 0:
+        out.byte(_EXPIRY)
+        out.number(rec.expire)
+    save_mark(out, marks, rec.clock, now_s)
+    out.byte(0)
+    out.string(key)
+    out.string(value)
+
+
+def save_mark(out: RdbWriter, marks: int, mark: int, now_s: int) -> None:
+    """How a key is used, if that is asked for."""
+    if marks == MARKS_IDLE:
+        out.byte(_IDLE)
+        out.length((now_s - mark) & _MARK)
+    elif marks == MARKS_USES:
+        out.byte(_USES)
+        out.byte(decayed(mark))
+
+
+def save_all(table: Table, out: RdbWriter, marks: int, now_s: int, objects: list[Any]) -> int:
+    """Write every record."""
+    for bucket in table._buckets:
+        for key, rec in bucket.items():
+            _save(key, rec, out, marks, now_s, objects)
+    return 0
+
+
+def save_bucket(
+    table: Table, cursor: int, out: RdbWriter, marks: int, now_s: int, skip: set[bytes] | None,
+    objects: list[Any],
+) -> int:  # fmt: skip
+    """Write the records of the bucket at cursor that are not before it, nor in skip; returns the
+    next cursor, 0 at the end."""
+    low = table._mask >> 1
+    bucket = table._index(_reverse32(cursor & _HASH_MASK))
+    split = bucket > low or bucket + low + 1 < len(table._buckets)
+    width = (1 << 32) // (table._mask + 1 if split else low + 1)
+    for key, rec in table._buckets[bucket].items():
+        if position(table, key) >= cursor and (skip is None or key not in skip):
+            _save(key, rec, out, marks, now_s, objects)
+    cursor = (cursor & ~(width - 1)) + width
+    return 0 if cursor >> 32 else cursor
+
+
+def save_key(
+    table: Table, key: bytes, out: RdbWriter, marks: int, now_s: int, objects: list[Any]
+) -> bool:
+    """Write one record. False if there is none."""
+    rec = table._find(key)
+    if rec is None:
+        return False
+    _save(key, rec, out, marks, now_s, objects)
+    return True
+
+
+def save_entries(
+    table: Table, out: RdbWriter, first: int, buckets_max: int, with_values: bool
+) -> int:
+    """Write the entries of a collection from bucket `first` on: keys, and values if asked for, as
+    strings. Returns the bucket to go on with, -1 at the end; nothing may change in between."""
+    buckets = table._buckets[first : first + buckets_max]
+    for bucket in buckets:
+        for key, rec in bucket.items():
+            out.string(key)
+            if with_values:
+                out.string(rec.value)
+    return first + buckets_max if first + buckets_max < len(table._buckets) else -1
