@@ -1,5 +1,6 @@
 cdef unsigned int access_word
 cdef int access_mode
+cpdef long long hinted(long long idle_s, long long freq) noexcept
 cdef unsigned int bump(unsigned int word) noexcept
 cdef inline unsigned int stamped(unsigned int word) noexcept:
     if access_mode == 0:

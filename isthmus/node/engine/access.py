@@ -46,6 +46,14 @@ def fresh() -> int:
     return _word
 
 
+def hinted(idle_s: int, freq: int) -> int:
+    """The mark of a record last used so many seconds ago or so often (-1: not known); -1 if that
+    says nothing under the policy there is."""
+    if _policy == _COUNTER:
+        return (_minutes << 8) | freq if 0 <= freq <= 255 else -1
+    return (_word - idle_s) & _MASK if idle_s >= 0 else -1
+
+
 def marked(word: int) -> int:
     """The mark of a record that had `word` and is used now."""
     if _mode == _CLOCK:

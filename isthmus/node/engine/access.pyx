@@ -73,6 +73,13 @@ def fresh():
     return access_word
 
 
+cpdef long long hinted(long long idle_s, long long freq) noexcept:
+    """The mark of a record last used so many seconds ago or so often (-1: not known), or -1."""
+    if policy == COUNTER:
+        return (minutes << 8) | freq if 0 <= freq <= 255 else -1
+    return (<long long>access_word - idle_s) & 0xFFFFFF if idle_s >= 0 else -1
+
+
 def marked(unsigned int word):
     """The mark of a record that had `word` and is used now."""
     return stamped(word)

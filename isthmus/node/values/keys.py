@@ -75,6 +75,21 @@ def replay_flushdb(db: Database, argv: list[bytes]) -> None:
     flush(db)
 
 
+def load(db: Database, key: bytes, value: Any, expire: i64, mark: i64) -> bool:
+    """Put a key of a snapshot in its place (expire -1: none; mark -1: as new). False if it was
+    there, which a snapshot may not say twice.
+
+    This is the state that the effects behind it are applied to: nothing is recorded or counted.
+    """
+    if not db.store(key, value, expire):
+        return False
+    if mark >= 0:
+        table = db.table_of(key)
+        assert table is not None
+        table.mark(key, mark)
+    return True
+
+
 def take(db: Database, key: bytes) -> Any:
     """Remove a key that exists and return its value, which goes on living elsewhere."""
     if db.cut is not None:

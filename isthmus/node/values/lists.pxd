@@ -4,7 +4,7 @@ from isthmus.node.values.packed_list cimport PackedList
 cdef class ListValue(PackedList):
     cpdef bytes encoding(self)
 
-cdef long long bytes_limit(long long size)
+cpdef long long bytes_limit(long long size)
 cpdef void grows(Database db, ListValue value, long long count, long long added)
 cdef void shrank(Database db, ListValue value)
 
