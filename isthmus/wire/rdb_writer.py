@@ -176,7 +176,8 @@ class RdbWriter:
 
     def end_listpack(self) -> int:
         """Write the listpack as a string."""
-        return self.string(whole(self._elements))
+        elements, self._elements = self._elements, []
+        return self.string(whole(elements))
 
     # -- the buffer ---------------------------------------------------------------------------
 

@@ -261,6 +261,7 @@ cdef class RdbWriter:
         memcpy(self.pack, &total, 4)
         memcpy(self.pack + 4, &count, 2)
         self.string_raw(self.pack, total)
+        self.pack_count = 0
         if self.pack_capacity > KEEP_BYTES_MAX:
             PyMem_RawFree(self.pack)
             self.pack = NULL

@@ -21,6 +21,7 @@ from typing import Any
 import trio
 
 from isthmus.node.engine.context import GATE_LOADING
+from isthmus.node.engine.errors import RedisError
 from isthmus.node.persist.aof_format import Seal
 from isthmus.node.persist.aof_manifest import (
     AofFile,
@@ -34,9 +35,10 @@ from isthmus.node.persist.aof_manifest import (
 )
 from isthmus.node.persist.aof_replay import AofReplay, ReplayError
 from isthmus.node.persist.aof_scan import AofRefused, AofScanner, End, judge
-from isthmus.node.persist.snapshot_read import KeyspaceLoader, read_snapshot
+from isthmus.node.persist.snapshot_read import KeyspaceLoader, Report, read_snapshot
+from isthmus.node.values.keys import delete
 from isthmus.wire.logs import log
-from isthmus.wire.rdb_reader import RdbError, RdbReader
+from isthmus.wire.rdb_reader import RdbReader
 
 # A torn tail is what one write left: no more than the largest command and its transaction.
 AOF_CUT_BYTES_MAX = 64 * 1024 * 1024
@@ -218,18 +220,25 @@ class Recovery:
         self, data: mmap.mmap, path: str, before: int, keep_expired: bool, merge: bool = False
     ) -> Generator[None, None, int]:
         """Load RDB; where it ended."""
-        loader = NodeLoader(self.node, self.loading, merge)
+        loader = NodeLoader(self.node, merge)
         view = memoryview(data)
         reader = RdbReader(view)
         try:
             now_ms = self.node.clock.refresh()
-            pieces = read_snapshot(reader, loader, now_ms=now_ms, keep_expired=keep_expired)
+            report = Report()
+            pieces = read_snapshot(
+                reader, loader, now_ms=now_ms, keep_expired=keep_expired, report=report
+            )
             yield from self.drive(pieces, before, path)
-            return reader.position
-        except RdbError as error:
+            loader.finish()
+            self.loading.keys_loaded += report.keys
+            self.loading.keys_expired += report.expired
+            self.loading.used_mem_then = int(loader.facts.get(b"used-mem", b"0"))
+            return int(reader.position)
+        except ValueError as error:
             raise RecoverError(f"The snapshot {path} is damaged: {error}. {advice(path)}") from None
         finally:
-            reader.release()
+            reader.close()
             view.release()
 
     def drive(self, pieces: Iterator[int], before: int, path: str) -> Iterator[None]:
@@ -269,7 +278,22 @@ def advice(path: str) -> str:
 class NodeLoader(KeyspaceLoader):
     """Puts what a snapshot holds into a node."""
 
-    def __init__(self, node: Any, loading: Any, merge: bool) -> None:
-        super().__init__(node.keyspace, merge)
+    def __init__(self, node: Any, merge: bool) -> None:
+        super().__init__(node.keyspace)
         self.node = node
-        self.loading_figures = loading
+        self.merge = merge
+
+    def entry(self, key: bytes, value: Any, expire_ms: int, idle_s: int, freq: int) -> None:
+        """A key; -1 for what is not known of it."""
+        if self.merge:
+            delete(self.db, key)
+        super().entry(key, value, expire_ms, idle_s, freq)
+
+    def finish(self) -> None:
+        """Load the libraries of functions; raises ValueError."""
+        scripts = self.node.scripts
+        for code in self.functions:
+            try:
+                scripts.load_library(code, True)
+            except RedisError as error:
+                raise ValueError(error.text.decode(errors="replace")) from None

@@ -107,7 +107,7 @@ def load_block(log: StreamLog, key: bytes, listpack: bytes) -> None:
             f"that they are {live} and {dead}"
         )
     block.used = len(listpack) - LISTPACK_FRAME
-    block.used -= stream_log._number_size(live) + stream_log._number_size(dead)
+    block.used -= number_size(live) + number_size(dead)
     _take_over(log, block, before)
 
 
