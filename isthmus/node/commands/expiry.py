@@ -57,7 +57,7 @@ def set_expiry(ctx: Context, argv: list[bytes], unit_ms: int, base_ms: int) -> N
     if not ctx.db.exists(key) or not allows(condition, ctx.db.expiry(key), when):
         ctx.reply.integer(0)
         return
-    if when <= ctx.now_ms:
+    if when <= ctx.clock.expiry_ms():
         delete(ctx.db, key)
     else:
         expire_at(ctx.db, key, when)

@@ -75,7 +75,7 @@ def set_expiry(ctx: Context, argv: list[bytes], unit_ms: int, base_ms: int) -> N
     if value is None:
         write_codes(ctx, [NO_FIELD] * len(fields))
         return
-    passed = when <= ctx.now_ms
+    passed = when <= ctx.clock.expiry_ms()
     # As in Redis the hash gets room for times even if no field takes one.
     value.timed = True
     write_codes(ctx, expire_fields_at(ctx.db, key, value, when, condition, passed, fields))
@@ -122,7 +122,8 @@ def hpersist(ctx: Context, argv: list[bytes]) -> None:
     if value is None:
         write_codes(ctx, [NO_FIELD] * len(fields))
     else:
-        write_codes(ctx, persist_fields(ctx.db, argv[1], value, fields, ctx.now_ms))
+        now = ctx.clock.expiry_ms()
+        write_codes(ctx, persist_fields(ctx.db, argv[1], value, fields, now))
 
 
 # --- reading -------------------------------------------------------------------------------------

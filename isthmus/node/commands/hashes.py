@@ -63,7 +63,7 @@ def refit(ctx: Context, value: HashValue) -> None:
 def look(ctx: Context, argv: list[bytes]) -> HashValue | None:
     """The hash at argv[1] for reading the fields argv[2:], of which no expired one is left."""
     value: HashValue | None = ctx.read(argv[1], HashValue)
-    if value is not None and value.overdue(ctx.now_ms):
+    if value is not None and value.overdue(ctx.clock.expiry_ms()):
         value = without_expired(ctx.db, argv[1], value, argv[2:])
     return value
 
@@ -71,7 +71,7 @@ def look(ctx: Context, argv: list[bytes]) -> HashValue | None:
 def live(ctx: Context, key: bytes) -> HashValue | None:
     """The hash at key for reading, or a copy without its expired fields if there may be any."""
     value: HashValue | None = ctx.read(key, HashValue)
-    if value is not None and value.overdue(ctx.now_ms):
+    if value is not None and value.overdue(ctx.clock.expiry_ms()):
         return value.live_copy(ctx.now_ms)
     return value
 
@@ -79,7 +79,7 @@ def live(ctx: Context, key: bytes) -> HashValue | None:
 def look_for_write(ctx: Context, argv: list[bytes]) -> HashValue | None:
     """The hash at argv[1] for changing the field argv[2], which is not there if it has expired."""
     value: HashValue | None = ctx.write(argv[1], HashValue)
-    if value is not None and value.overdue(ctx.now_ms):
+    if value is not None and value.overdue(ctx.clock.expiry_ms()):
         value = without_expired(ctx.db, argv[1], value, argv[2:3])
     return value
 

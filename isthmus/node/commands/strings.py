@@ -215,7 +215,7 @@ def getex(ctx: Context, argv: list[bytes]) -> None:
     expire = expire_from(ctx, text, unit, b"getex") if timed else -1
     write_string(ctx.reply, value)
     if timed:
-        if expire <= ctx.now_ms:
+        if expire <= ctx.clock.expiry_ms():
             delete(ctx.db, key)
         else:
             expire_at(ctx.db, key, expire)

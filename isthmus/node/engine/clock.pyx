@@ -7,6 +7,7 @@ cdef class Clock:
     def __init__(self, manual_ms=None):
         self.manual = manual_ms is not None
         self.manual_ns = 0
+        self.loading = False
         self.now_ms = manual_ms if manual_ms is not None else 0
         self.refresh()
 
@@ -17,6 +18,10 @@ cdef class Clock:
             clock_gettime(CLOCK_REALTIME, &t)
             self.now_ms = <long long>t.tv_sec * 1000 + t.tv_nsec // 1000000
         return self.now_ms
+
+    cpdef long long expiry_ms(self):
+        """What an expiry is compared with: now_ms, or -1 while loading, when nothing expires."""
+        return -1 if self.loading else self.now_ms
 
     cpdef long long wall_us(self):
         """Unix time in microseconds, read now."""

@@ -48,7 +48,7 @@ class ExpiryCycle:
 
     def sweep(self, db: Database, deadline: i64) -> bool:
         """Remove due keys. True if the deadline came first."""
-        now: i64 = db.clock.now_ms
+        now: i64 = db.clock.expiry_ms()
         for slot in list(db.volatile_slots):
             table: Table | None = db.slots[slot] if db.slots else None
             if table is None or table.volatile_count == 0:
@@ -63,7 +63,7 @@ class ExpiryCycle:
 
     def sweep_fields(self, db: Database, deadline: i64) -> bool:
         """Remove due fields of hashes. True if the deadline came first."""
-        now: i64 = db.clock.now_ms
+        now: i64 = db.clock.expiry_ms()
         listed: FieldExpiries = db.field_expiries
         shards = listed.shards
         count: i64 = len(shards)

@@ -11,7 +11,7 @@ function hands over the canonical command with `record`. A tidy test holds every
 the raw methods.
 
 Lookups expire: a key whose time has come is deleted through the same door before it is reported
-missing, so replicas and AOF see the deletion.
+missing, so replicas and AOF see the deletion. While an AOF is loaded nothing expires (clock.py).
 
 While a consistent cut is being taken (persist/cut.py) each database that had keys has a `cut`. It is
 asked before anything changes that the cut has not passed: `visit(key)` before another expiry,
@@ -95,13 +95,13 @@ class Database:
         table = self.table_of(key)
         if table is None:
             return None
-        value = table.fetch(key, self.clock.now_ms)
+        value = table.fetch(key, self.clock.expiry_ms())
         if value is None:
             return self.missing(table, key)
         return value
 
     def missing(self, table: Table, key: bytes) -> Any:
-        if table.volatile_count and table.expired(key, self.clock.now_ms):
+        if table.volatile_count and table.expired(key, self.clock.expiry_ms()):
             self.expire(key)
         return None
 
@@ -110,7 +110,7 @@ class Database:
         table = self.table_of(key)
         if table is None or not table.contains(key):
             return False
-        if table.volatile_count and table.expired(key, self.clock.now_ms):
+        if table.volatile_count and table.expired(key, self.clock.expiry_ms()):
             self.expire(key)
             return False
         return True
@@ -175,7 +175,7 @@ class Database:
             and table is not None
             and table.volatile_count
             and self.log.origin == LOCAL
-            and table.expired(key, self.clock.now_ms)
+            and table.expired(key, self.clock.expiry_ms())
         ):
             self.expire(key)
 
@@ -203,7 +203,7 @@ class Database:
         if self.cut is not None:
             self.cut.visit(key)
         table = self.table_for(key)
-        if table.volatile_count and table.expired(key, self.clock.now_ms):
+        if table.volatile_count and table.expired(key, self.clock.expiry_ms()):
             self.expire(key)
         status = table.increment(key, delta)
         self.total = table.total

@@ -262,7 +262,7 @@ def without_expired(
     db: Database, key: bytes, value: HashValue, fields: list[bytes]
 ) -> HashValue | None:
     """Delete those of the fields whose time has come; None if the hash went with the last."""
-    now: i64 = db.clock.now_ms
+    now: i64 = db.clock.expiry_ms()
     gone = [field for field in fields if value.expired(field, now)]
     if gone:
         db.expire_fields(key, value, gone)
