@@ -124,7 +124,5 @@ def stalls(
         table.add_row(one.name, *cells, style=None if fits else "red")
     console.print(table)
     verdict = "ok" if within else "OVER"
-    console.print(
-        f"budget {budget_ms:g} ms for the longest answer and turn of {ours}: {verdict}\n"
-    )
+    console.print(f"budget {budget_ms:g} ms for the longest answer and turn of {ours}: {verdict}\n")
     return within

@@ -1,14 +1,14 @@
 """The two allocators and the system (io): what they say of themselves, and memory given back.
 
-Python's small objects live in arenas that it maps itself (arenas.py); everything else, and the larger
-parts of the compiled structures, comes from the C library's malloc.
+Python's small objects live in arenas that it maps itself (arenas.py); everything else, and the
+larger parts of the compiled structures, comes from the C library's malloc.
 
 *Giving back must not stop the loop.* Left alone, both allocators return memory in the middle of a
-`free`, however much has come together by then: fifty arenas at once, or tens of megabytes at the top
-of the heap with one `brk`, because the last block that lay above them went. The kernel takes 60 to
-100 us for each megabyte of pages, so that is milliseconds in which nobody is served. `settle()`
-therefore turns this off, and `give_back_slice()`, called by the timer as long as it has time, returns
-about a megabyte. Three settings of the GNU library are involved (mallopt(3)):
+`free`, however much has come together by then: fifty arenas at once, or tens of megabytes at the
+top of the heap with one `brk`, because the last block that lay above them went. The kernel takes
+60 to 100 us for each megabyte of pages, so that is milliseconds in which nobody is served.
+`settle()` therefore turns this off, and `give_back_slice()`, called by the timer as long as it
+has time, returns about a megabyte. Three settings of the GNU library are involved (mallopt(3)):
 
     M_TRIM_THRESHOLD  never trim by itself
     M_TOP_PAD         how much a trim leaves: so chosen that one goes no further than a slice
@@ -16,10 +16,11 @@ about a megabyte. Three settings of the GNU library are involved (mallopt(3)):
                       32 MiB; then the array of a large table would lie in the heap, where growing
                       means to copy it, while the kernel moves mapped pages without touching them
 
-*How far the top reaches* is not asked of the library: `mallinfo2` counts every free block on the way
-to its answer, which takes 20 ms when there are 200,000. A block of a known size is allocated instead:
-what lies between it and the end of the heap is at least what is free at the top. So `report()` is for
-people who ask for it, and nothing that is asked every second may use that figure.
+*How far the top reaches* is not asked of the library: `mallinfo2` counts every free block on the
+way to its answer, which takes 20 ms when there are 200,000. A block of a known size is allocated
+instead: what lies between it and the end of the heap is at least what is free at the top. So
+`report()` is for people who ask for it, and nothing that is asked every second may use that
+figure.
 
 With another C library nothing is settled, and these figures are absent, never invented.
 """
@@ -35,9 +36,9 @@ from isthmus.node.server import arenas
 MMAP_BYTES = 1 << 20
 # Smaller than MMAP_BYTES, so from the heap; so large that hardly a gap in the heap is as large.
 PROBE_BYTES = MMAP_BYTES - 8192
-GAPS_MAX = 8
-# mallopt(3) takes an int. Towards the end of a larger top, strides are allocated: the largest
-# blocks that may come from the heap.
+# Behind a gap, and towards the end of a top that is larger than mallopt(3) can say, the blocks
+# double, up to the largest that may come from the heap.
+GAPS_MAX = 24
 ROOM_BYTES_MAX = 1 << 30
 STRIDE_BYTES = 31 << 20
 STRIDES_MAX = 2048
@@ -126,7 +127,7 @@ def _trim_top() -> bool:
             if block is None:
                 return False
             room = end - block
-            if room <= PROBE_BYTES + KEPT_BYTES or before < end:
+            if room <= size + KEPT_BYTES or before < end:
                 # It is mapped, or at the top with little behind it, or found no room there.
                 _free_trimming(block, max(room - (end - before), KEPT_BYTES))
                 return False
@@ -136,9 +137,9 @@ def _trim_top() -> bool:
                 # It lay in a gap, far from the top: fill that gap, and look behind it.
                 gaps += 1
                 block = _LIBC.malloc(size)
-            elif size == PROBE_BYTES:
-                size = STRIDE_BYTES
+            if size == PROBE_BYTES:
                 _set(M_MMAP_THRESHOLD, STRIDE_BYTES + MMAP_BYTES)
+            size = min(2 * size, STRIDE_BYTES)
             if block is not None:
                 held.append(block)
         return False

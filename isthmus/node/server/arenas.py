@@ -13,8 +13,8 @@ the system, one at a time, as long as it has time.
 The kept arenas form a chain through their own first words, so keeping one allocates nothing. All of
 this happens under the interpreter's lock, as everything of Python's allocator does.
 
-This is the twin of arenas.pyx. Interpreted code cannot stand in for Python's allocator: here nothing
-is ever kept, and Python goes on as it does.
+This is the twin of arenas.pyx. Interpreted code cannot stand in for Python's allocator: here
+nothing is ever kept, and Python goes on as it does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The timers of a node (io): expiry, freeing in slices, memory given back, idle clients, rates.
 
-A step runs ten times a second, or once while nothing happens. Expiry, freeing and giving memory back
-to the system have a budget of time each; when one runs out the next step comes sooner, so no step
-holds a request up for more than the budgets together.
+A step runs ten times a second, or once while nothing happens. Expiry, freeing and giving memory
+back to the system have a budget of time each; when one runs out the next step comes sooner, so no
+step holds a request up for more than the budgets together.
 """
 
 from __future__ import annotations
