@@ -1,9 +1,12 @@
-"""How long the loop stands still (io): the longest answer to PING while something large goes.
+"""How long the loop stands still (io): the longest answer to PING while something large goes, and
+the longest turn of the loop in CPU time.
 
 A server answers nobody while it frees a large value, flushes a database, expires or evicts a
 million keys in one step. So one connection asks PING as fast as it is answered, another starts the
 work, and the longest answer until the work is done is the stall, to which the noise of the machine
-adds: the longest answer of an idle server, measured first, stands beside it.
+adds: the longest answer of an idle server, measured first, stands beside it. What the machine does
+to others cannot add to CPU time, so a server that can measure its turns (DEBUG LONGEST-TURN, ours)
+is asked for the longest of them too.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.process import BenchError, Raw, Server
 from bench.workloads import Argv
@@ -26,13 +29,17 @@ PING = b"*1\r\n$4\r\nPING\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """One scenario: the longest and the 99.9th percentile answer, in ms, and how long it took."""
+    """One scenario: the longest and the 99.9th percentile answer, in ms, and how long it took.
+
+    `turn_ms` is the longest turn of the loop in CPU time, None where the server does not tell.
+    """
 
     name: str
     longest_ms: float
     p999_ms: float
     seconds: float
     pings: int
+    turn_ms: float | None
 
 
 def _members(count: int) -> Iterator[range]:
@@ -76,13 +83,28 @@ class Probe:
             if not answer.startswith(b"+PONG"):
                 raise BenchError(f"PING was answered {answer!r}")
 
-    def result(self, name: str, seconds: float) -> Stall:
+    def result(self, name: str, seconds: float, turn_ms: float | None) -> Stall:
         """What was seen."""
         self.link.close()
         times = sorted(self.times)
         return Stall(
-            name, times[-1] * 1000, times[int(len(times) * 0.999)] * 1000, seconds, len(times)
+            name,
+            times[-1] * 1000,
+            times[int(len(times) * 0.999)] * 1000,
+            seconds,
+            len(times),
+            turn_ms,
         )
+
+
+def longest_turn_ms(server: Server) -> float | None:
+    """The longest turn since the last time this was asked; None if the server does not tell."""
+    with Raw(server.port) as raw:
+        try:
+            found = raw.call(b"DEBUG", b"LONGEST-TURN", b"1")
+        except BenchError:
+            return None
+    return found / 1000 if isinstance(found, int) else None
 
 
 def _while(server: Server, name: str, work: Callable[[Raw], None]) -> Stall:
@@ -98,6 +120,7 @@ def _while(server: Server, name: str, work: Callable[[Raw], None]) -> Stall:
         except (BenchError, OSError) as error:
             problem.append(error)
 
+    longest_turn_ms(server)
     probe = Probe(server.port)
     thread = threading.Thread(target=run)
     started = time.perf_counter()
@@ -106,7 +129,8 @@ def _while(server: Server, name: str, work: Callable[[Raw], None]) -> Stall:
     thread.join()
     if problem:
         raise BenchError(f"{name}: {problem[0]}")
-    return probe.result(name, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return probe.result(name, seconds, longest_turn_ms(server))
 
 
 def _until(raw: Raw, reached: Callable[[Raw], bool]) -> None:
@@ -153,14 +177,21 @@ def _evict(raw: Raw) -> None:
 
 
 def scenarios(server: Server, count: int, rounds: int) -> Iterator[Stall]:
-    """Every scenario, the round with the shortest stall of each: noise is not there each time."""
+    """Every scenario, the round with the shortest stall of each: noise is not there each time.
+
+    The longest turn is that of all rounds: there is no such noise in it.
+    """
     found: dict[str, Stall] = {}
+    turns: dict[str, list[float | None]] = {}
     for _ in range(rounds):
         for stall in one_round(server, count):
+            turns.setdefault(stall.name, []).append(stall.turn_ms)
             best = found.get(stall.name)
             if best is None or stall.longest_ms < best.longest_ms:
                 found[stall.name] = stall
-    yield from found.values()
+    for stall in found.values():
+        told = [turn for turn in turns[stall.name] if turn is not None]
+        yield replace(stall, turn_ms=max(told, default=None))
 
 
 def one_round(server: Server, count: int) -> Iterator[Stall]:

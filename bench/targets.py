@@ -34,7 +34,8 @@ from bench.process import (
 )
 
 ISTHMUS = f"{shlex.quote(sys.executable)} -m isthmus.cli.main"
-NODE = ISTHMUS + " node --standalone --port {port} --metrics-port 0"
+# DEBUG is for `stalls`, which asks for the longest turn of the loop.
+NODE = ISTHMUS + " node --standalone --port {port} --metrics-port 0 --enable-debug-command local"
 REDIS = "redis-server --port {port} --save '' --appendonly no --bind 127.0.0.1"
 NUTCRACKER = "nutcracker --conf-file {conf} --stats-port {stats} --mbuf-size 16384 --verbose 4"
 

@@ -70,9 +70,13 @@ cdef class Pump:
     cdef public long long output_limit_disconnections
     cdef public long long input_limit_disconnections
     cdef public long long accept_errors
+    cdef public bint timed
+    cdef public long long longest_turn_ns
+    cdef long long turn_began_ns
 
     cpdef long long poll(self, long long timeout_ms)
     cpdef long long spin(self, long long budget_us, long long timeout_ms)
+    cdef int time_turn(self) except -1
     cpdef int resume(self, Peer peer) except -1
     cpdef int wake(self) except -1
     cpdef int hold(self) except -1

@@ -22,6 +22,10 @@ memory, the peer is cut off. A peer with requests left over is not read from bef
 A turn accepts at most 64 connections per listener and reads at most 64 KiB per connection. When
 the process runs out of descriptors the listeners rest until `resume_accepting`.
 
+How long others wait for a turn can be measured (`time_turns`): the CPU time of the thread from one
+return of epoll to the next, so all that runs in between counts, the other tasks of the thread too,
+and what the machine does to others does not. It costs a system call per turn, so it is off.
+
 This is the Python twin of pump.pyx; errors of a socket close its peer, all others propagate.
 """
 
@@ -155,6 +159,9 @@ class Pump:
         self.output_limit_disconnections = 0
         self.input_limit_disconnections = 0
         self.accept_errors = 0
+        self.timed = False
+        self.longest_turn_ns = 0
+        self._turn_began_ns = 0
 
     def fileno(self) -> int:
         """The descriptor that is readable while any socket has work."""
@@ -228,6 +235,8 @@ class Pump:
         """Wait at most timeout_ms for sockets, serve all that are ready; returns how many were."""
         timeout = 0.0 if self.ready else timeout_ms / 1000
         events = self._epoll.poll(timeout, _EVENTS_MAX)
+        if self.timed:
+            self._time_turn()
         self.cycles += 1
         self.ticker.tick()
         worked = self._work_ready() if self.ready else 0
@@ -260,6 +269,21 @@ class Pump:
         if not self.ticker.commit():
             for peer in held:
                 self.close(peer)
+
+    def _time_turn(self) -> None:
+        now = time.thread_time_ns()
+        if self._turn_began_ns:
+            self.longest_turn_ns = max(self.longest_turn_ns, now - self._turn_began_ns)
+        self._turn_began_ns = now
+
+    def time_turns(self, on: bool) -> int:
+        """Measure from now on the longest turn, or stop; returns the longest so far, in ns."""
+        longest = self.longest_turn_ns
+        self.longest_turn_ns = 0
+        if not on or not self.timed:
+            self._turn_began_ns = 0
+        self.timed = on
+        return longest
 
     def resume(self, peer: Peer) -> i64:
         """Let peer process in the next turn what it left waiting."""

@@ -8,7 +8,7 @@ take is copied to the peer's backlog.
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
 from libc.string cimport memcpy, memmove
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 from posix.unistd cimport close as os_close
 
 from isthmus.wire.parser import QueryBufferExceeded
@@ -274,6 +274,8 @@ cdef class Pump:
             if errno == EINTR:
                 return 0
             raise OSError(errno, "epoll_wait failed")
+        if self.timed:
+            self.time_turn()
         self.cycles += 1
         self.ticker.tick()
         worked = self.work_ready() if self.ready else 0
@@ -319,6 +321,25 @@ cdef class Pump:
         for peer in held:
             self.close(peer)
         return 0
+
+    cdef int time_turn(self) except -1:
+        cdef timespec t
+        cdef long long now
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t)
+        now = <long long>t.tv_sec * 1000000000 + t.tv_nsec
+        if self.turn_began_ns and now - self.turn_began_ns > self.longest_turn_ns:
+            self.longest_turn_ns = now - self.turn_began_ns
+        self.turn_began_ns = now
+        return 0
+
+    def time_turns(self, on):
+        """Measure from now on the longest turn, or stop; returns the longest so far, in ns."""
+        longest = self.longest_turn_ns
+        self.longest_turn_ns = 0
+        if not on or not self.timed:
+            self.turn_began_ns = 0
+        self.timed = on
+        return longest
 
     cpdef int resume(self, Peer peer) except -1:
         """Let peer process in the next turn what it left waiting."""

@@ -24,6 +24,10 @@ class FakeServer:
     def crash(self, kind: str) -> None:
         self.calls.append(kind)
 
+    def longest_turn_us(self, on: bool) -> int:
+        self.calls.append(on)
+        return 1234
+
     def debug_log(self, text: str) -> None:
         self.calls.append(text)
 
@@ -107,8 +111,10 @@ def test_the_process(debug: Store) -> None:
     assert debug("DEBUG", "SLEEP", "1e9") == b"OK"
     assert debug("DEBUG", "SLEEP", "nonsense") == b"OK"
     assert debug("DEBUG", "LOG", "a line") == b"OK"
+    assert debug("DEBUG", "LONGEST-TURN", "1") == 1234
+    assert debug("DEBUG", "LONGEST-TURN", "0") == 1234
     assert debug.raw("DEBUG", "SEGFAULT") == b""
-    assert server.calls == [0.5, 3600.0, "a line", "SEGFAULT"]
+    assert server.calls == [0.5, 3600.0, "a line", True, False, "SEGFAULT"]
 
 
 def test_switches(debug: Store) -> None:

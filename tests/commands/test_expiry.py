@@ -1,9 +1,10 @@
-"""Expiry: setting it in four units, its conditions, reading it, overflow."""
+"""Expiry: setting it in four units, its conditions, reading it, overflow, active expiry."""
 
 from __future__ import annotations
 
 import pytest
 
+from isthmus.node.engine.expiry import ExpiryCycle
 from tests.support.store import START_MS, Store
 
 SECONDS = START_MS // 1000
@@ -101,3 +102,72 @@ def test_persist(store: Store) -> None:
     assert store.run("PERSIST k") == 0
     assert store.run("PERSIST nope") == 0
     assert store.run("TTL k") == -1
+
+
+# -- active expiry --------------------------------------------------------------------------------
+
+HOUR_NS = 3600 * 10**9
+HOUR_MS = 3600 * 10**3
+
+
+def test_active_expiry_begins_when_something_is_due(store: Store) -> None:
+    db = store.node.keyspace.databases[0]
+    cycle = ExpiryCycle(store.node.keyspace)
+    for n in range(10):
+        store("SET", f"k{n}", "v", "PX", 1000 + n)
+    assert not cycle.step(HOUR_NS)
+    assert db.due_hint == store.clock.now_ms + 1000
+    store("PEXPIRE", "k9", 10)
+    assert db.due_hint == store.clock.now_ms + 10
+    store.advance(10)
+    assert not cycle.step(HOUR_NS)
+    assert (db.size, db.due_hint) == (9, store.clock.now_ms + 990)
+    store("PERSIST", "k0")
+    store.advance(990 + 4)
+    assert not cycle.step(HOUR_NS)
+    assert db.size == 5
+    store.advance(10)
+    assert not cycle.step(HOUR_NS)
+    assert (db.size, db.volatile_slots) == (1, set())
+    store.advance(HOUR_MS)
+    assert not cycle.step(HOUR_NS)
+    assert store("GET", "k0") == b"v"
+
+
+def test_active_expiry_goes_on_where_its_time_ran_out(store: Store) -> None:
+    db = store.node.keyspace.databases[0]
+    cycle = ExpiryCycle(store.node.keyspace)
+    for n in range(300):
+        store("SET", f"k{n}", "v", "PX", 50 if n % 3 == 0 else 1000)
+    store.advance(50)
+    steps = 0
+    while cycle.step(-1):
+        steps += 1
+        if steps == 20:
+            # In a slot that was looked at already, or not: it is found.
+            for n in range(300):
+                store("PEXPIRE", f"k{n}", 60)
+    assert steps > 20
+    assert db.size == 200
+    store.advance(60)
+    while cycle.step(-1):
+        pass
+    assert (db.size, db.volatile_slots) == (0, set())
+
+
+def test_active_expiry_finds_keys_that_changed_places(store: Store) -> None:
+    cycle = ExpiryCycle(store.node.keyspace)
+    store("SET", "soon", "v", "PX", 50)
+    assert not cycle.step(HOUR_NS)
+    store("SELECT", 1)
+    store("SET", "late", "v", "PX", 500)
+    assert not cycle.step(HOUR_NS)
+    store("SWAPDB", 0, 1)
+    store.advance(50)
+    assert not cycle.step(HOUR_NS)
+    assert [db.size for db in store.node.keyspace.databases][:2] == [1, 0]
+    store("FLUSHALL")
+    store("SET", "after", "v", "PX", 5)
+    store.advance(5)
+    assert not cycle.step(HOUR_NS)
+    assert store.node.keyspace.databases[1].size == 0

@@ -7,6 +7,7 @@ import gc
 import pytest
 
 from isthmus.node.engine import access, heap
+from isthmus.node.engine.memory import EVICTIONS_PER_CLOCK
 from tests.support.store import Store
 
 OOM = "OOM command not allowed when used memory > 'maxmemory'."
@@ -172,3 +173,31 @@ def test_every_key_can_be_drawn(store: Store) -> None:
     assert len(drawn) == 40
     store("FLUSHALL")
     assert store("RANDOMKEY") is None
+
+
+def test_who_comes_late_in_a_turn_evicts_few_keys(store: Store) -> None:
+    for n in range(400):
+        store("SET", f"k{n}", "x" * 100)
+    limit(store, -10_000, "allkeys-lru")
+    memory = store.node.memory
+    size = store.node.keyspace.databases[0].size
+    memory.turn_ns = 1 << 40
+    store("PING")
+    assert size - store.node.keyspace.databases[0].size == EVICTIONS_PER_CLOCK
+    assert memory.running and memory.excess() > 0
+    memory.turn_ns = 0
+    store("PING")
+    assert not memory.running and memory.excess() <= 0
+
+
+def test_a_flushed_list_of_hashes_is_freed_in_slices(store: Store) -> None:
+    for n in range(300):
+        store("HSET", f"h{n}", "f", "v")
+        store("HEXPIRE", f"h{n}", 100, "FIELDS", 1, "f")
+    keyspace = store.node.keyspace
+    store("FLUSHALL")
+    assert len(keyspace.garbage[0]) == 600
+    assert keyspace.free_slice(100) and 400 < len(keyspace.garbage[0]) < 600
+    while keyspace.free_slice(100):
+        pass
+    assert not keyspace.garbage

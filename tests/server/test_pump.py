@@ -450,3 +450,28 @@ def test_a_crowd_is_let_in_over_several_turns(world: World) -> None:
         far.sendall(b"PING\r\n")
     world.settle()
     assert all(available(far) == PONG for far in crowd)
+
+
+def test_the_longest_turn_is_measured(world: World) -> None:
+    def work(count: int) -> int:
+        return sum(range(count))
+
+    pump = world.pump
+    assert pump.time_turns(True) == 0
+    world.turn(3)
+    short = pump.longest_turn_ns
+    assert 0 < short
+    world.turn()
+    work(200_000)
+    world.turn(3)
+    longest = pump.longest_turn_ns
+    # What runs between two turns counts: others wait for it as well.
+    assert longest > 1_000_000
+    assert pump.time_turns(True) == longest
+    world.turn(2)
+    assert 0 < pump.time_turns(False) < longest
+    world.turn(2)
+    assert pump.time_turns(True) == 0
+    world.turn()
+    # What passed while nothing was measured is no turn.
+    assert pump.longest_turn_ns == 0

@@ -62,6 +62,8 @@ HELP = (
     b"    The table that a value is.",
     b"LISTPACK <key>",
     b"    Write a small value to the log.",
+    b"LONGEST-TURN <0|1>",
+    b"    Measure turns of the loop, or stop; the longest since this was last asked, in CPU us.",
     b"LOG <text>",
     b"    Write a line to the log.",
     b"OBJECT <key>",
@@ -150,6 +152,13 @@ def set_active_expire(ctx: Context, argv: list[bytes]) -> None:
 def pause_cron(ctx: Context, argv: list[bytes]) -> None:
     ctx.node.cron_paused = number_prefix(argv[2]) != 0
     ctx.reply.ok()
+
+
+@sub("LONGEST-TURN", 1, 1)
+def longest_turn(ctx: Context, argv: list[bytes]) -> None:
+    server = ctx.node.server
+    on = number_prefix(argv[2]) != 0
+    ctx.reply.integer(server.longest_turn_us(on) if server is not None else 0)
 
 
 # -- data ---------------------------------------------------------------------------------------

@@ -129,13 +129,16 @@ def memory(ctx: Context, facts: Facts) -> Memory:
     keyspace = sum(
         main_overhead(db) + expires_overhead(db) for db in ctx.keyspace.databases if db.size
     )
+    rss = node.server.process_memory() if node.server is not None else 0
     return Memory(
         used=used,
-        rss=node.server.process_memory() if node.server is not None else 0,
+        rss=rss,
         peak=node.memory.peak_bytes,
         startup=0,
         clients=node.client_memory.total,
         overhead=node.memory.buffers_bytes + keyspace + sum(node.memory.extra.values()),
+        # The C library tells only after a walk over every free block, which may take longer than
+        # anybody can wait; so these are what Redis answers of an allocator that does not tell.
         allocated=int(facts.get("allocator_allocated", used)),
-        active=int(facts.get("allocator_active", used)),
+        active=int(facts.get("allocator_active", rss)),
     )

@@ -22,7 +22,7 @@ from isthmus.node.engine.spec import (
     SKIP_MONITOR,
     STALE,
 )
-from isthmus.wire.scalars import parse_int
+from isthmus.wire.scalars import i64, parse_int
 
 RUNS = NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE
 RW_KEYS = "idx:2>keynum:0,1,1(RW|ACCESS|UPDATE)"
@@ -45,7 +45,7 @@ HELP = (
 )
 
 
-def keys_count(argv: list[bytes], not_a_number: bytes = NOT_INTEGER) -> int:
+def keys_count(argv: list[bytes], not_a_number: bytes = NOT_INTEGER) -> i64:
     """The number of keys, argv[2], of a script or function called with argv; raises RedisError."""
     try:
         count = parse_int(argv[2])

@@ -11,7 +11,7 @@ cdef class ExpiryCycle:
     cdef public long long first_shard
     @cython.locals(started="long long")
     cpdef bint step(self, long long budget_ns)
-    @cython.locals(now="long long", table=Table)
+    @cython.locals(now="long long", table=Table, slots=list, looked="long long")
     cdef bint sweep(self, Database db, long long deadline)
     @cython.locals(now="long long", listed=FieldExpiries, shards=list, count="long long",
                    at="long long", shard=Table, late=bint)

@@ -1,20 +1,22 @@
 """Active expiry: finding keys and hash fields whose time has come though nobody asks for them.
 
 Each database knows which slots hold keys with an expiry, and each table the soonest of them, so a
-cycle touches only tables that have something due; the hashes with volatile fields are listed apart
-(field_expiry.py). Work stops at a deadline; what is left is found by the next cycle. Look-ups
-expire lazily besides (keyspace.py), so this bounds memory, not truth. Fields go first and may take
-half of the time, so that neither keys nor fields wait for ever behind the other.
+pass touches only tables that have something due; the hashes with volatile fields are listed apart
+(field_expiry.py). Work stops at a deadline, even the looking at 16,384 tables, and the next cycle
+goes on from there; the soonest expiry that a pass saw, or that was set since, says when the next
+begins. Look-ups expire lazily besides (keyspace.py), so this bounds memory, not truth. Fields go
+first and may take half of the time, so that neither keys nor fields wait for ever behind the other.
 """
 
 from __future__ import annotations
 
 from isthmus.node.engine.field_expiry import FieldExpiries
-from isthmus.node.engine.keyspace import Database, Keyspace
+from isthmus.node.engine.keyspace import NEVER, Database, Keyspace
 from isthmus.node.engine.table import Table
 from isthmus.wire.scalars import i64
 
 BUCKETS_PER_SLICE = 64
+SLOTS_PER_CLOCK = 64
 
 
 class ExpiryCycle:
@@ -49,16 +51,31 @@ class ExpiryCycle:
     def sweep(self, db: Database, deadline: i64) -> bool:
         """Remove due keys. True if the deadline came first."""
         now: i64 = db.clock.expiry_ms()
-        for slot in list(db.volatile_slots):
-            table: Table | None = db.slots[slot] if db.slots else None
+        if not db.due_slots:
+            if db.due_hint > now:
+                return False
+            db.due_slots = list(db.volatile_slots)
+            db.due_hint = db.due_after = NEVER
+        slots = db.due_slots
+        looked: i64 = 0
+        while slots:
+            table: Table | None = db.slots[slots[-1]] if db.slots else None
             if table is None or table.volatile_count == 0:
-                db.volatile_slots.discard(slot)
-                continue
-            while table.volatile_count and table.expire_hint <= now:
+                db.volatile_slots.discard(slots[-1])
+            elif table.expire_hint > now:
+                db.due_after = min(db.due_after, table.expire_hint)
+            else:
                 for key in table.expired_keys(now, BUCKETS_PER_SLICE):
                     db.expire(key)
                 if db.clock.mono_ns() > deadline:
                     return True
+                continue
+            slots.pop()
+            looked += 1
+            if slots and looked % SLOTS_PER_CLOCK == 0 and db.clock.mono_ns() > deadline:
+                return True
+        # Keys that were given an expiry meanwhile have lowered the hint themselves.
+        db.due_hint = min(db.due_hint, db.due_after)
         return False
 
     def sweep_fields(self, db: Database, deadline: i64) -> bool:

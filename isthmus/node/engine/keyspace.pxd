@@ -19,6 +19,9 @@ cdef class Database:
     cdef public dict waiting
     cdef public SlotCounts counts
     cdef public set volatile_slots
+    cdef public long long due_hint
+    cdef public long long due_after
+    cdef public list due_slots
     cdef public FieldExpiries field_expiries
     cdef bytes last_key
     cdef Table last_table
@@ -40,6 +43,7 @@ cdef class Database:
     cpdef bint store_keep(self, bytes key, object value)
     @cython.locals(status="int")
     cpdef int increment(self, bytes key, long long delta) except -1
+    cdef void note_due(self, long long expire)
     cpdef bint drop(self, bytes key)
     cpdef bint set_expire(self, bytes key, long long expire)
     cpdef long long expiry(self, bytes key)

@@ -34,6 +34,8 @@ from isthmus.wire.scalars import i64
 from isthmus.wire.slots import SLOTS, key_slot
 
 NO_EXPIRY = -1
+# Later than any expiry, Unix ms.
+NEVER = (1 << 63) - 1
 # Who must hear of a changed key: transactions, waiting clients, client-side caches.
 WATCHED = 1
 WAITED = 2
@@ -58,6 +60,10 @@ class Database:
         # key -> the clients that wait for it, first come first (engine/blocking.py).
         self.waiting: dict[bytes, dict[Any, None]] = {}
         self.volatile_slots: set[int] = set()
+        # No key is due sooner, but for those in slots that active expiry has still to look at.
+        self.due_hint = NEVER
+        self.due_after = NEVER
+        self.due_slots: list[int] = []
         self.field_expiries = FieldExpiries()
         self.last_key: bytes | None = None
         self.last_table: Table | None = None
@@ -133,7 +139,7 @@ class Database:
             self.cut.leaving(key)
         table = self.table_for(key)
         if expire >= 0:
-            self.volatile_slots.add(self.last_slot)
+            self.note_due(expire)
         if type(value) is not bytes:
             self.list_fields(key, value)
         elif self.field_expiries.count:
@@ -238,8 +244,19 @@ class Database:
         if table is None or not table.set_expiry(key, expire):
             return False
         if expire >= 0:
-            self.volatile_slots.add(self.last_slot)
+            self.note_due(expire)
         return True
+
+    def note_due(self, expire: i64) -> None:
+        """A key of the slot looked up last expires then."""
+        self.volatile_slots.add(self.last_slot)
+        if expire < self.due_hint:
+            self.due_hint = expire
+
+    def look_for_due(self) -> None:
+        """Keys may be due at any time: what was known of it is of other keys."""
+        self.due_hint = 0
+        self.due_slots = []
 
     def forget_place(self) -> None:
         """Drop the memory of the last look-up: the tables are about to change, or have."""
@@ -251,10 +268,10 @@ class Database:
         self.alert(self)
         if self.cut is not None:
             # The cut goes on with the tables by itself, and discards them when it has passed them.
-            self.cut.detach(self.slots, self.size)
+            self.cut.detach(self.slots, self.size, self.field_expiries)
             self.cut = None
         elif self.size:
-            self.keyspace.discard_slots(self.slots, self.size)
+            self.keyspace.discard_slots(self.slots, self.size, self.field_expiries)
         if self.slots:
             heap.add(-SLOTS_BYTES)
         self.keyspace.garbage_keys += self.size
@@ -262,6 +279,7 @@ class Database:
         self.size = 0
         self.counts.reset()
         self.volatile_slots = set()
+        self.look_for_due()
         self.field_expiries = FieldExpiries()
         self.forget_place()
 
@@ -442,9 +460,9 @@ class Keyspace:
             self.garbage.append(value)
             self.garbage_bytes += value.nbytes
 
-    def discard_slots(self, slots: list[Table | None], size: i64) -> None:
-        """Take the tables of a flushed database that had `size` keys."""
-        self.garbage.append(FlushedTables(slots, size))
+    def discard_slots(self, slots: list[Table | None], size: i64, listed: FieldExpiries) -> None:
+        """Take the tables of a flushed database that had `size` keys, and its list of hashes."""
+        self.garbage.append(FlushedTables([*slots, *listed.shards], size + listed.count))
         # Looking at every table would take milliseconds: its share of all keys must do.
         total = size + sum(db.size for db in self.databases if db.slots is not slots)
         self.garbage_bytes += heap.used() * size // total

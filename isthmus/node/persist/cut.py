@@ -44,6 +44,7 @@ from collections.abc import Callable
 from typing import Any
 
 from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.field_expiry import FieldExpiries
 from isthmus.node.engine.keyspace import Database, Keyspace
 from isthmus.node.engine.spec import WRITE, CommandSpec
 from isthmus.node.engine.table import Table
@@ -105,6 +106,7 @@ class Source:
         self.announced = False
         # The keys it had when it was flushed, whose tables are ours to discard; -1: it was not.
         self.flushed = -1
+        self.fields: FieldExpiries | None = None
 
     # -- what the keyspace asks ---------------------------------------------------------------
 
@@ -145,9 +147,10 @@ class Source:
             if table is not None:
                 self.cut.write_key(self, table, key)
 
-    def detach(self, slots: list[Table | None], size: int) -> None:
+    def detach(self, slots: list[Table | None], size: int, fields: FieldExpiries) -> None:
         """The database is flushed: its tables are the cut's alone from now on."""
         self.slots = slots
+        self.fields = fields
         self.db = None
         self.flushed = size
         self.owed = {}
@@ -372,7 +375,8 @@ class Cut:
             if owed.source is source and not owed.handed_over:
                 # Big values that are still to be written outlive their table.
                 self.hand_over(owed)
-        self.keyspace.discard_slots(source.slots, source.flushed)
+        assert source.fields is not None
+        self.keyspace.discard_slots(source.slots, source.flushed, source.fields)
         source.flushed = -1
 
     # -- the walk -----------------------------------------------------------------------------

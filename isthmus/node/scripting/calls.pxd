@@ -2,6 +2,7 @@ from isthmus.node.engine.client cimport ClientState
 from isthmus.node.engine.context cimport Context
 from isthmus.node.engine.execute cimport call as run_command
 from isthmus.node.engine.spec cimport CommandSpec
+from isthmus.node.scripting.runtime cimport Runtime
 from isthmus.wire.reply cimport ReplyWriter
 
 cdef class Run:
@@ -12,7 +13,6 @@ cdef class Run:
     cdef public bint is_eval
     cdef public list keys
     cdef public list arguments
-    cdef public object go
     cdef public object target
     cdef public long long tail_line
     cdef public bint read_only
@@ -28,7 +28,7 @@ cdef class Run:
 cdef class Calls:
     cdef public Context ctx
     cdef public object node
-    cdef public object runtime
+    cdef public Runtime runtime
     cdef public Run run
     cdef public ReplyWriter writer
     cdef public list stashed

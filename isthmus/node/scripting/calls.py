@@ -51,7 +51,7 @@ class Run:
 
     __slots__ = (
         "session", "name", "argv", "started_ns", "is_eval", "read_only", "allow_oom", "cross_slot",
-        "protocol", "slot", "out_of_memory", "wrote", "killed", "failed", "go", "target",
+        "protocol", "slot", "out_of_memory", "wrote", "killed", "failed", "target",
         "tail_line", "keys", "arguments",
     )  # fmt: skip
 
@@ -66,8 +66,7 @@ class Run:
         self.is_eval = is_eval
         self.keys = argv[3 : 3 + keys_count]
         self.arguments = argv[3 + keys_count :]
-        # What runs it: go(target, protocol, keys, arguments); and the line if none is known.
-        self.go: Any = None
+        # What the runtime is given to run; and the line if none is known.
         self.target: Any = None
         self.tail_line = 0
         self.read_only = False

@@ -23,7 +23,7 @@ from typing import Any
 import lupa.lua51 as lua
 
 from isthmus.node.scripting.bytecode import keep_frames
-from isthmus.wire.scalars import format_float
+from isthmus.wire.scalars import format_float, i64
 
 MEMORY_BYTES_MAX = 1 << 30
 # Instructions of the Lua machine between two looks at the clock.
@@ -145,6 +145,7 @@ class Runtime:
             encoding=None, register_eval=False, register_builtins=False,
             unpack_returned_tuples=True, max_memory=memory_bytes_max,
         )  # fmt: skip
+        self._memory_used = self._lua.get_memory_used
         load = self._lua.eval(b"loadstring")
         sources = {name: (HERE / f"{name}.lua").read_bytes() for name in (*_LIBRARIES, "sandbox")}
         libraries = {name.encode(): load(sources[name], b"=\x01") for name in _LIBRARIES}
@@ -170,7 +171,7 @@ class Runtime:
         self._load = entry[b"load"]
         self.base_bytes = self.used_bytes()
 
-    def spare(self, size: int) -> bool:
+    def spare(self, size: i64) -> bool:
         """True if the system gives `size` bytes, which are given back at once for Lua to take.
 
         Only an address space with a limit can refuse little; then what Lua may need besides, for
@@ -200,11 +201,11 @@ class Runtime:
 
         return call
 
-    def used_bytes(self) -> int:
+    def used_bytes(self) -> i64:
         """Bytes Lua has allocated, garbage included."""
-        return int(self._lua.get_memory_used())
+        return int(self._memory_used())
 
-    def room_for(self, size: int) -> bool:
+    def room_for(self, size: i64) -> bool:
         """True if `size` bytes may be handed to Lua now."""
         return self.used_bytes() + size + self.reserve_bytes < self.memory_bytes_max
 
@@ -232,7 +233,7 @@ class Runtime:
             raise CompileError(b"cannot be bound: " + str(error).encode()) from error
 
     def eval(
-        self, script: Compiled, protocol: int, keys: list[bytes], arguments: list[bytes]
+        self, script: Compiled, protocol: i64, keys: list[bytes], arguments: list[bytes]
     ) -> bytes | Failure:
         """Run a script with KEYS and ARGV; its reply in the caller's protocol."""
         if not self.fits(keys, arguments):
@@ -246,7 +247,7 @@ class Runtime:
             return no_memory()
 
     def fcall(
-        self, callback: Any, protocol: int, keys: list[bytes], arguments: list[bytes]
+        self, callback: Any, protocol: i64, keys: list[bytes], arguments: list[bytes]
     ) -> bytes | Failure:
         """Call a function of a library with its two tables."""
         if not self.fits(keys, arguments):
@@ -274,13 +275,19 @@ class Runtime:
         return entries
 
     def fits(self, keys: list[bytes], arguments: list[bytes]) -> bool:
-        size = sum(map(len, keys)) + sum(map(len, arguments)) + 64 * (len(keys) + len(arguments))
+        if not keys and not arguments:
+            return True
+        size: i64 = 64 * (len(keys) + len(arguments))
+        for text in keys:
+            size += len(text)
+        for text in arguments:
+            size += len(text)
         return size < 4096 or (self.room_for(size) and self.spare(3 * size))
 
     def result(self, result: Any) -> bytes | Failure:
         return result if type(result) is bytes else self.failure(result)
 
-    def failure(self, result: Any) -> Failure:
+    def failure(self, result: tuple[Any, ...]) -> Failure:
         """From (nil, text, source, line, counted)."""
         _, text, source, line, counted = result
         return Failure(text, source or b"", int(line or 0), bool(counted))

@@ -37,6 +37,7 @@ from isthmus.node.scripting.runtime import (
 )
 from isthmus.node.scripting.stage import Stage
 from isthmus.wire.logs import log
+from isthmus.wire.scalars import i64
 from isthmus.wire.slots import key_slot
 
 EVALUATED_MAX = 500
@@ -255,7 +256,7 @@ class Scripts:
     # -- running ------------------------------------------------------------------------------
 
     def eval(
-        self, ctx: Context, argv: list[bytes], keys_count: int, by_sha: bool, read_only: bool
+        self, ctx: Context, argv: list[bytes], keys_count: i64, by_sha: bool, read_only: bool
     ) -> None:
         """EVAL and its kin; argv[3:] are keys and arguments. Raises RedisError."""
         if self.finished and self.take_finished(ctx):
@@ -267,7 +268,6 @@ class Scripts:
             self.restrict(ctx, run, script.flags, read_only)
         elif ctx.gates & GATE_MEMORY:
             run.out_of_memory = not self.node.memory.make_room(ctx, ctx.session)
-        run.go = self.calls.runtime.eval
         run.target = script.compiled
         run.tail_line = script.compiled.tail_line
         self.perform(ctx, run)
@@ -277,7 +277,6 @@ class Scripts:
         function = self.function(argv[1])
         run = Run(ctx.session, function.name, argv, keys_count, ctx.clock.mono_ns(), False)
         self.restrict(ctx, run, frozenset(function.flags), read_only)
-        run.go = self.calls.runtime.fcall
         run.target = function.callback
         run.tail_line = function.library.tail_line
         self.perform(ctx, run)
@@ -357,8 +356,12 @@ class Scripts:
         mark_ns, denied, db = ctx.mark_ns, ctx.deny_blocking, session.db
         ctx.deny_blocking = True
         self.calls.run = run
+        runtime = self.calls.runtime
         try:
-            result = run.go(run.target, session.protocol, run.keys, run.arguments)
+            if run.is_eval:
+                result = runtime.eval(run.target, session.protocol, run.keys, run.arguments)
+            else:
+                result = runtime.fcall(run.target, session.protocol, run.keys, run.arguments)
         finally:
             self.calls.run = None
             ctx.deny_blocking = denied
@@ -366,7 +369,7 @@ class Scripts:
             ctx.db = db
             ctx.spec = spec
             ctx.mark_ns = mark_ns
-            self.calls.runtime.tidy()
+            runtime.tidy()
         if type(result) is bytes:
             ctx.reply.raw(result)
             if run.failed:

@@ -1,8 +1,8 @@
-"""The timers of a node (io): expiry, freeing in slices, idle clients, rates.
+"""The timers of a node (io): expiry, freeing in slices, memory given back, idle clients, rates.
 
-A step runs ten times a second, or once while nothing happens. Expiry and freeing have a budget of
-time; when it runs out the next step comes sooner, so at most about a quarter of the loop's time
-goes there and no step holds a request up for more than the budget.
+A step runs ten times a second, or once while nothing happens. Expiry, freeing and giving memory
+back to the system have a budget of time each; when one runs out the next step comes sooner, so no
+step holds a request up for more than the budgets together.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from isthmus.node.engine.client_memory import limit_of
 from isthmus.node.engine.context import GATE_BUSY, GATE_LOADING, NEVER_NS
 from isthmus.node.engine.expiry import ExpiryCycle
 from isthmus.node.engine.node import Node
+from isthmus.node.server import allocator
 from isthmus.node.server.rates import Rates, main_thread_usec, totals
 from isthmus.wire.beats import until_next
 from isthmus.wire.pump import Pump
@@ -22,6 +23,7 @@ STEP_SECONDS = 0.1
 QUIET_STEP_SECONDS = 1.0
 BUSY_STEP_SECONDS = 0.004
 BUDGET_NS = 1_000_000
+GIVE_BACK_NS = 500_000
 IDLE_CHECK_EVERY_MS = 1000
 FEW_CLIENTS = 256
 FREE_ENTRIES_PER_SLICE = 512
@@ -111,6 +113,7 @@ class Cron:
         if node.memory.running:
             node.memory.make_room(node.ctx)
             busy |= node.memory.running
+        busy |= self.give_back()
         self.evict_clients()
         if node.keyspace.log.batch:
             node.keyspace.log.flush()
@@ -158,6 +161,14 @@ class Cron:
             return False
         deadline = self.node.clock.mono_ns() + BUDGET_NS
         while keyspace.free_slice(FREE_ENTRIES_PER_SLICE):
+            if self.node.clock.mono_ns() > deadline:
+                return True
+        return False
+
+    def give_back(self) -> bool:
+        """Return free memory to the system for about the budget. True if there may be more."""
+        deadline = self.node.clock.mono_ns() + GIVE_BACK_NS
+        while allocator.give_back_slice():
             if self.node.clock.mono_ns() > deadline:
                 return True
         return False

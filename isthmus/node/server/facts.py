@@ -13,7 +13,6 @@ import struct
 import sys
 from typing import Any
 
-from isthmus.node.server import allocator
 from isthmus.node.server.cron import Cron
 from isthmus.node.server.rates import (
     BYTES_IN,
@@ -33,14 +32,6 @@ def reset_counters(pump: Pump, cron: Cron) -> None:
     cron.expiry.nanos = cron.expiry.time_cap_reached = 0
     cron.rates.samples.clear()
     cron.loop_usec_before = main_thread_usec()
-
-
-def allocator_facts() -> dict[str, str]:
-    """The allocator's fields; none if the C library does not tell."""
-    heap = allocator.heap()
-    if heap is None:
-        return {}
-    return {"allocator_allocated": str(heap.allocated), "allocator_active": str(heap.active)}
 
 
 def loop_facts(pump: Pump, cron: Cron) -> dict[str, str]:
@@ -92,7 +83,6 @@ def process_facts(pump: Pump, cron: Cron, listening: list[Any]) -> dict[str, str
         "used_cpu_user_children": f"{children.ru_utime:.6f}",
         "used_cpu_sys_main_thread": f"{main.ru_stime:.6f}",
         "used_cpu_user_main_thread": f"{main.ru_utime:.6f}",
-        **allocator_facts(),
         **loop_facts(pump, cron),
     }
     kinds = []

@@ -175,6 +175,10 @@ class NodeServer:
         time.sleep(seconds)
         self.node.clock.refresh()
 
+    def longest_turn_us(self, on: bool) -> int:
+        """DEBUG LONGEST-TURN: measure turns of the loop or stop; the longest so far, in CPU us."""
+        return int(self.pump.time_turns(on)) // 1000
+
     def crash(self, kind: str) -> None:
         """DEBUG SEGFAULT and its like: end at once, with nothing in order."""
         log("crash_asked_for", level="ERROR", kind=kind)
@@ -302,6 +306,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop; the exit code."""
     args, rest = parser().parse_known_args(argv)
     load_all()
+    allocator.settle()
     try:
         source = configure(args, rest)
         config = source.config

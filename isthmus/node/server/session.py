@@ -22,6 +22,7 @@ from __future__ import annotations
 import traceback
 
 from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.context import GATE_MEMORY
 from isthmus.node.engine.execute import execute
 from isthmus.node.engine.lookahead import BATCH, Lookahead
 from isthmus.node.engine.node import Node
@@ -67,6 +68,8 @@ class NodeTicker(Ticker):
         ctx.session = None  # type: ignore[assignment]
         if self.log.batch:
             self.log.flush()
+        if ctx.gates and ctx.gates & GATE_MEMORY:
+            self.node.memory.turn_ns = 0
         if ctx.wake_ms <= now_ms:
             self.node.blocking.expire(now_ms)
         return 0

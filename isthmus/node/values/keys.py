@@ -163,6 +163,8 @@ def swap(first: Database, second: Database) -> None:
     first.size, second.size = second.size, first.size
     first.counts, second.counts = second.counts, first.counts
     first.volatile_slots, second.volatile_slots = second.volatile_slots, first.volatile_slots
+    first.look_for_due()
+    second.look_for_due()
     first.field_expiries, second.field_expiries = second.field_expiries, first.field_expiries
     first.cut, second.cut = second.cut, first.cut
     first.forget_place()

@@ -21,6 +21,7 @@ from __future__ import annotations
 from isthmus.node.values import stream_log
 from isthmus.node.values.stream_ids import wrap64
 from isthmus.node.values.stream_log import LISTPACK_BYTES_MAX, LISTPACK_FRAME, StreamLog
+from isthmus.wire.listpack import number_size
 from isthmus.wire.listpack_reader import read_mixed
 
 _U64 = (1 << 64) - 1

@@ -1,0 +1,2 @@
+cdef struct Kept:
+    Kept* next
