@@ -2,9 +2,9 @@
 
     4 bytes: size of the whole | 2 bytes: elements, 0xFFFF for that many or more | elements | 0xFF
 
-An element is a head, its bytes, and the length of both again, in groups of 7 bits that are read from
-the right, so that a listpack can be walked both ways. Numbers are little-endian; a text that is the
-canonical spelling of an int64 is kept as a number:
+An element is a head, its bytes, and the length of both again, in groups of 7 bits that are read
+from the right, so that a listpack can be walked both ways. Numbers are little-endian; a text that
+is the canonical spelling of an int64 is kept as a number:
 
     0xxxxxxx            a number of 0..127         10xxxxxx  a text of up to 63 bytes
     110xxxxx +1         a number of 13 bits        1110xxxx +1  a text of up to 4095 bytes

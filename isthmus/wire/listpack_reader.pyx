@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from isthmus.wire.digits cimport write_int
-from isthmus.wire.listpack cimport (
+from isthmus.wire.listpack_read cimport (
     LISTPACK_HEAD, LISTPACK_UNKNOWN, Element, listpack_declared, listpack_frame, listpack_next,
     little
 )

@@ -259,7 +259,7 @@ class Pump:
         return len(events) + worked
 
     def hold(self) -> i64:
-        """Send nothing from now on before `ticker.commit` has been called at the end of the turn."""
+        """Send nothing before `ticker.commit` has been called at the end of the turn."""
         self.holding = True
         return 0
 

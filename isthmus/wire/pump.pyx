@@ -306,7 +306,7 @@ cdef class Pump:
         return count + worked
 
     cpdef int hold(self) except -1:
-        """Send nothing from now on before `ticker.commit` has been called at the end of the turn."""
+        """Send nothing before `ticker.commit` has been called at the end of the turn."""
         self.holding = True
         return 0
 

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from isthmus.wire.digits cimport write_int
-from isthmus.wire.listpack cimport little
+from isthmus.wire.listpack_read cimport little
 from isthmus.wire.listpack_reader cimport (
     intset_items, listpack_items, zipmap_items, ziplist_items
 )

@@ -4,6 +4,7 @@ Strings are packed into the buffer behind room for their head, and moved up to i
 LZF is never cleared: entries of earlier strings lie below `_base`.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -37,7 +38,7 @@ cdef Py_ssize_t lzf_pack(
     cdef uint32_t triple, slot, base
     if size > 0x40000000:
         return 0
-    if _base > 0xFFFFFFFF - <uint32_t>size - 1:
+    if _base > <uint32_t>0xF0000000 - <uint32_t>size:
         memset(_seen, 0, sizeof(_seen))
         _base = 1
     base = _base

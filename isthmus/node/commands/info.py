@@ -186,7 +186,7 @@ NOTHING_KEPT: dict[str, str | int] = {
 
 def persistence_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     kept = ctx.node.persistence
-    yield from NOTHING_KEPT.items() if kept is None else kept.figures()
+    yield from (NOTHING_KEPT if kept is None else kept.figures()).items()
     yield "module_fork_in_progress", 0
     yield "module_fork_last_cow_size", 0
 

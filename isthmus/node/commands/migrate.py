@@ -1,8 +1,8 @@
 """MIGRATE: move keys to another server, or copy them there.
 
-Only the request is read here. The keys are sent by a task of the server (node/server/mover.py) while
-others are served; the client waits. A key that changes before the other server has confirmed it is
-sent again, so what is deleted here is what is there.
+Only the request is read here. The keys are sent by a task of the server (node/server/mover.py)
+while others are served; the client waits. A key that changes before the other server has confirmed
+it is sent again, so what is deleted here is what is there.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def read_order(argv: list[bytes]) -> Order:
         elif word == b"keys":
             if argv[3]:
                 raise RedisError(
-                    b"ERR When using MIGRATE KEYS option, the key argument must be set to the empty "
-                    b"string"
+                    b"ERR When using MIGRATE KEYS option, the key argument must be set to the "
+                    b"empty string"
                 )
             order.keys = argv[at + 1 :]
             break
@@ -87,9 +87,9 @@ def read_order(argv: list[bytes]) -> Order:
          flags=WRITE, categories="KEYSPACE,DANGEROUS",
          keys="idx:3>range:0,1,0(RW|ACCESS|DELETE); "
          "kw:KEYS@-2>range:-1,1,0(RW|ACCESS|DELETE|INCOMPLETE)",
-         complexity="This command actually executes a DUMP+DEL in the source instance, and a RESTORE "
-         "in the target instance. See the pages of these commands for time complexity. Also an O(N) "
-         "data transfer between the two instances is performed.",
+         complexity="This command actually executes a DUMP+DEL in the source instance, and a "
+         "RESTORE in the target instance. See the pages of these commands for time complexity. "
+         "Also an O(N) data transfer between the two instances is performed.",
          tips="NONDETERMINISTIC_OUTPUT", get_keys=migrate_keys, reply=OK | SIMPLE)  # fmt: skip
 def migrate(ctx: Context, argv: list[bytes]) -> None:
     """Move keys to another server; they are gone here once they are there."""

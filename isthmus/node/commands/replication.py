@@ -68,6 +68,17 @@ def wait(ctx: Context, argv: list[bytes]) -> None:
         ctx.reply.integer(0)
 
 
+def become(ctx: Context, argv: list[bytes]) -> None:
+    """REPLICAOF: a primary may stay one."""
+    if ctx.cluster is not None:
+        raise RedisError(b"ERR REPLICAOF not allowed in cluster mode.")
+    if argv[1].lower() == b"no" and argv[2].lower() == b"one":
+        ctx.reply.ok()
+        return
+    bounded(argv[2], 0, PORT_MAX, b"ERR Invalid master port")
+    raise RedisError(NOT_YET)
+
+
 @command("REPLICAOF <host port | NO ONE>", since="5.0.0", group="server", arity=3,
          flags=NO_ASYNC_LOADING | ADMIN | NOSCRIPT | STALE, complexity="O(1)",
          reply=OK)  # fmt: skip

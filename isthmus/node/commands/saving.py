@@ -35,9 +35,9 @@ def disk(ctx: Context) -> Any:
     return ctx.node.persistence
 
 
-@command("SAVE", since="1.0.0", group="server", flags=NO_ASYNC_LOADING | ADMIN | NOSCRIPT | NO_MULTI,
-         complexity="O(N) where N is the total number of keys in all databases",
-         reply=OK)  # fmt: skip
+@command("SAVE", since="1.0.0", group="server",
+         flags=NO_ASYNC_LOADING | ADMIN | NOSCRIPT | NO_MULTI, reply=OK,
+         complexity="O(N) where N is the total number of keys in all databases")  # fmt: skip
 def save(ctx: Context, argv: list[bytes]) -> None:
     """Write a snapshot of all databases; nothing else is done meanwhile."""
     disk(ctx).snapshots.save_now()
@@ -69,9 +69,7 @@ def bgrewriteaof(ctx: Context, argv: list[bytes]) -> None:
 def lastsave(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the Unix time of the last snapshot; of the start, if there is none."""
     kept = ctx.node.persistence
-    ctx.reply.integer(
-        ctx.node.started_ms // 1000 if kept is None else kept.snapshots.last_save_s
-    )
+    ctx.reply.integer(ctx.node.started_ms // 1000 if kept is None else kept.snapshots.last_save_s)
 
 
 @command("WAITAOF numlocal numreplicas timeout", since="7.2.0", group="generic", flags=BLOCKING,

@@ -13,8 +13,8 @@ the raw methods.
 Lookups expire: a key whose time has come is deleted through the same door before it is reported
 missing, so replicas and AOF see the deletion. While an AOF is loaded nothing expires (clock.py).
 
-While a consistent cut is being taken (persist/cut.py) each database that had keys has a `cut`. It is
-asked before anything changes that the cut has not passed: `visit(key)` before another expiry,
+While a consistent cut is being taken (persist/cut.py) each database that had keys has a `cut`. It
+is asked before anything changes that the cut has not passed: `visit(key)` before another expiry,
 `leaving(key)` before a value is replaced or removed, both by the raw methods; and `before(key)` by
 execute.py and effect.py, before a command that may change the value where it lies.
 """

@@ -8,9 +8,9 @@ with idle time or uses as `marks` asks (0: neither, 1: idle, 2: uses; engine/acc
 record's mark means). Only strings that lie in their record are written here. What is an object is
 appended to `objects` as (key, value, expiry, mark) instead.
 
-`position` is where a key lies in the order in which `save_bucket` walks: 32 bits, from the key alone,
-so that a walk over a table that grows and shrinks knows what it has passed: a walk at `cursor` has
-passed the keys before it.
+`position` is where a key lies in the order in which `save_bucket` walks: 32 bits, from the key
+alone, so that a walk over a table that grows and shrinks knows what it has passed: a walk at
+`cursor` has passed the keys before it.
 
 Twin of table_rdb.pyx.
 """

@@ -1,1 +1,1 @@
-"""Persistence: the consistent cut, snapshots (RDB), the append only file, and starting from them."""
+"""Persistence: the consistent cut, snapshots, the append only file, and starting from them."""

@@ -18,9 +18,9 @@ no longer says so, and another sync that succeeds would prove nothing. So nothin
 that file any more, writes are refused, and the data set is written anew to other files; when they
 are on the disk, writing goes on there.
 
-Files are Redis' own (aof_manifest.py): a base, which is a snapshot, and what came after it. A rewrite
-begins a new file for what comes after, takes a cut, writes it as the new base, and then puts both
-into the manifest in one step. At no time does the manifest name less than everything.
+Files are Redis' own (aof_manifest.py): a base, which is a snapshot, and what came after it. A
+rewrite begins a new file for what comes after, takes a cut, writes it as the new base, and then
+puts both into the manifest in one step. At no time does the manifest name less than everything.
 """
 
 from __future__ import annotations
@@ -421,7 +421,7 @@ class AppendOnlyFile:
         if not percentage or self.total_bytes < self.config.integer("auto-aof-rewrite-min-size"):
             return False
         base = max(self.base_bytes, 1)
-        return (self.total_bytes - base) * 100 // base >= percentage
+        return bool((self.total_bytes - base) * 100 // base >= percentage)
 
     def rewrite_asked(self) -> bool:
         """BGREWRITEAOF. False if it has to wait for another cut; raises RedisError."""

@@ -1,11 +1,12 @@
 """Cut: the data set as it stood at one moment, written out while commands go on changing it.
 
 Background saves, the rewriting of the append only file, exports and full syncs all need the same
-thing: every key as it was when the cut began, in bounded memory, without a pause and without a fork.
+thing: every key as it was when the cut began, in bounded memory, without a pause and without a
+fork.
 
 A cut walks the slots of each database, a slice whenever `step` is called, and writes what it passes
-to `out` as RDB. Before anything changes that it has not passed, it is asked (engine/keyspace.py) and
-writes the old state out first:
+to `out` as RDB. Before anything changes that it has not passed, it is asked (engine/keyspace.py)
+and writes the old state out first:
 
     visit(key)      the expiry of key, or the number it holds, is about to change
     leaving(key)    the value at key is about to be replaced or removed
@@ -19,17 +20,17 @@ The answer is usually one look into a table of slot states:
 
 A FRESH slot of few keys is written out whole when the first of its keys is asked for: the work is
 what the walk would have done, and nothing has to be remembered. In a slot of many keys only the key
-that is asked for is written; it is remembered in `handled` until the walk has passed the slot. A key
-that was not there is remembered too: it is no part of the cut. In a slot in which the walk stands the
-position of a key in the order of Table.scan says whether it has been passed.
+that is asked for is written; it is remembered in `handled` until the walk has passed the slot. A
+key that was not there is remembered too: it is no part of the cut. In a slot in which the walk
+stands the position of a key in the order of Table.scan says whether it has been passed.
 
 Big values are not written on the way, which would take long, but listed as *owed* and written in
-slices behind everything else. A big value that is replaced or deleted is handed over as it is: nobody
-changes it any more, and it is freed once it is written. A command that would change one where it
-lies has to wait (`must_wait`): its client is postponed, the value is written next, and the client
-goes on. Where waiting is not possible (in the middle of a script, at a replica) it is written at
-once. While one is written in slices, the entries of other keys go to a second writer, and only the
-keys that are asked for are written, so that this writer stays small.
+slices behind everything else. A big value that is replaced or deleted is handed over as it is:
+nobody changes it any more, and it is freed once it is written. A command that would change one
+where it lies has to wait (`must_wait`): its client is postponed, the value is written next, and the
+client goes on. Where waiting is not possible (in the middle of a script, at a replica) it is
+written at once. While one is written in slices, the entries of other keys go to a second writer,
+and only the keys that are asked for are written, so that this writer stays small.
 
 Memory: what is written and not yet taken (`pending_bytes`), the values handed over (`kept_bytes`),
 and `handled`. If the first outgrows `pending_bytes_max` because the taker is too slow, the cut
@@ -235,23 +236,24 @@ class Cut:
         if spec.one_key:
             source.before(argv[spec.first_key])
             return
-        for position in spec.key_positions(argv):
-            source.before(argv[position])
+        for at in spec.key_positions(argv):
+            source.before(argv[at])
 
     def must_wait(
         self, db: Database, session: ClientState, spec: CommandSpec, argv: list[bytes]
     ) -> bool:
         """True if the client has to wait until a big value is written that it would change."""
         if spec.name == b"exec":
-            return any([self.must_wait(db, session, *each) for each in session.queue])
+            waits = [self.must_wait(db, session, *each) for each in session.queue]
+            return any(waits)
         if spec.group != "scripting" and (not spec.flags & WRITE or spec.name in WHOLE):
             return False
         source: Source | None = db.cut
         if source is None:
             return False
         wait = False
-        for position in spec.key_positions(argv):
-            key = argv[position]
+        for at in spec.key_positions(argv):
+            key = argv[at]
             source.visit(key)
             owed = source.owed.get(key)
             if owed is not None:
@@ -341,9 +343,7 @@ class Cut:
     def begin_body(self, owed: Owed) -> None:
         """Write the head of an owed value; what follows goes in slices."""
         out = self.writer(owed.source)
-        write_prefix(
-            out, owed.key, owed.value, owed.expire, self.marks, owed.mark, self.now_s
-        )
+        write_prefix(out, owed.key, owed.value, owed.expire, self.marks, owed.mark, self.now_s)
         self.body_of = owed
         self.body = BodyWriter(out, owed.value, ELEMENTS_PER_LOOK)
 

@@ -1,10 +1,10 @@
 """CutFile: a cut written to a file (io), beside commands or while everything waits.
 
 The file is written under a temporary name in the same folder and takes its own name only when it is
-complete and on the disk: whoever looks sees the old file or the new one. Writing happens in a thread
-while commands run, a piece at a time; no more than `PIECES_WAITING_MAX` pieces wait for it, and
-behind that the cut stands still. What was written is handed to the disk now and then, so that the
-sync at the end does not take long.
+complete and on the disk: whoever looks sees the old file or the new one. Writing happens in a
+thread while commands run, a piece at a time; no more than `PIECES_WAITING_MAX` pieces wait for it,
+and behind that the cut stands still. What was written is handed to the disk now and then, so that
+the sync at the end does not take long.
 
     header | functions | entries as the cut writes them | end mark | CRC-64 of all of it
 

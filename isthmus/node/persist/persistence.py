@@ -15,15 +15,15 @@ from isthmus.node.engine.config import ConfigError
 from isthmus.node.engine.context import GATE_DISK
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.persist.aof import AppendOnlyFile
-from isthmus.node.persist.recover import Recovery, RecoverError
+from isthmus.node.persist.recover import RecoverError, Recovery
 from isthmus.node.persist.snapshot import REWRITE, SNAPSHOT, Snapshots
 from isthmus.wire.logs import log
 
 NO_SNAPSHOT = (
     b"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to "
-    b"disk. Commands that may modify the data set are disabled, because this instance is configured "
-    b"to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). "
-    b"Please check the Redis logs for details about the RDB error."
+    b"disk. Commands that may modify the data set are disabled, because this instance is "
+    b"configured to report errors during writes if RDB snapshotting fails "
+    b"(stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error."
 )
 NO_APPEND = b"MISCONF Errors writing to the AOF file: "
 

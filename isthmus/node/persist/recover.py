@@ -5,9 +5,10 @@ the data set is being loaded. A file that cannot be trusted ends the process wit
 names the file, the place, the reason and the command that repairs it: a node that starts with less
 than it had would be taken for one that has everything.
 
-Two things are done as Redis does not. If the append only file is on but was never written, and there
-is a snapshot, the snapshot is loaded and becomes the base of the file; Redis starts empty then. And
-a tail that was torn off by a crash is cut only up to `AOF_CUT_BYTES_MAX`; more of it needs a person.
+Two things are done as Redis does not. If the append only file is on but was never written, and
+there is a snapshot, the snapshot is loaded and becomes the base of the file; Redis starts empty
+then. And a tail that was torn off by a crash is cut only up to `AOF_CUT_BYTES_MAX`; more of it
+needs a person.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from isthmus.node.persist.aof_manifest import (
     should_upgrade,
     upgraded,
 )
-from isthmus.node.persist.aof_replay import AofReplay, ReplayError
 from isthmus.node.persist.aof_scan import AofRefused, AofScanner, End, judge
+from isthmus.node.persist.replay import AofReplay, ReplayError
 from isthmus.node.persist.snapshot_read import KeyspaceLoader, Report, read_snapshot
 from isthmus.node.values.keys import delete
 from isthmus.wire.logs import log
@@ -141,15 +142,25 @@ class Recovery:
                 ) from None
         before = 0
         seal, size = Seal(), 0
-        for part in parts:
-            size, seal = yield from self.load_part(part, before, part is parts[-1])
-            before = self.loading.loaded_bytes = before + size
+        replay = AofReplay(self.node)
+        replay.begin()
+        try:
+            for part in parts:
+                size, seal = yield from self.load_part(replay, part, before, part is parts[-1])
+                before = self.loading.loaded_bytes = before + size
+        finally:
+            replay.end()
+        if replay.first_failure is not None:
+            offset, name, text = replay.first_failure
+            log("aof_commands_failed", level="WARN", count=replay.failed, first=name, offset=offset,
+                why=text)  # fmt: skip
+        self.loading.keys_loaded = sum(db.size for db in self.node.keyspace.databases)
         if manifest.last() is None:
             seal, size = Seal(), 0
         return seal, size, before
 
     def load_part(
-        self, part: AofFile, before: int, last: bool
+        self, replay: AofReplay, part: AofFile, before: int, last: bool
     ) -> Generator[None, None, tuple[int, Seal]]:
         """Load one file; its size afterwards, and the running sum of what it holds."""
         path = self.aof.path(part.name)
@@ -158,8 +169,9 @@ class Recovery:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 return 0, Seal()
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                end = yield from self.load_data(data, path, before)
+            # Unmapped when the last view of it is gone.
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            end = yield from self.load_data(replay, data, path, before)
         if end is None:
             return size, Seal()
         try:
@@ -175,7 +187,7 @@ class Recovery:
         return verdict.keep, end.seal
 
     def load_data(
-        self, data: mmap.mmap, path: str, before: int
+        self, replay: AofReplay, data: mmap.mmap, path: str, before: int
     ) -> Generator[None, None, End | None]:
         """Load what a file of the append only kind holds; how its commands end, if it has any."""
         start = 0
@@ -183,16 +195,12 @@ class Recovery:
             start = yield from self.load_rdb(data, path, before, True)
             if start == len(data):
                 return None
-        with memoryview(data) as view, AofReplay(self.node) as replay:
-            scanner = AofScanner(view, start)
-            try:
-                yield from self.drive(replay_all(scanner, replay), before, path)
-            except ReplayError as error:
-                raise RecoverError(
-                    f"Bad command in the append only file {path}: {error}"
-                ) from None
-            finally:
-                scanner.release()
+        replay.begin_file()
+        scanner = AofScanner(memoryview(data), start)
+        try:
+            yield from self.drive(replay_all(scanner, replay), before, path)
+        except ReplayError as error:
+            raise RecoverError(f"Bad command in the append only file {path}: {error}") from None
         assert scanner.end is not None
         return scanner.end
 
@@ -261,7 +269,7 @@ def replay_all(scanner: AofScanner, replay: AofReplay) -> Iterator[int]:
     """Run all commands of a file; how far it has come, now and then."""
     count = 0
     for offset, argv in scanner:
-        replay.run(argv, offset)
+        replay.run(offset, argv)
         count += 1
         if count & 255 == 0:
             yield offset

@@ -5,9 +5,9 @@ same data; a BGSAVE that finds a rewrite under way waits for its end if it was a
 The cut begins when the command is served, so the file holds the data as it stood then; the file is
 written by `run` beside everything else (cut_file.py).
 
-A background save that fails leaves the old file as it was, is told in INFO and in the log, and makes
-commands that write fail until one succeeds, if `stop-writes-on-bgsave-error` says so and save points
-are configured: whoever relies on snapshots must hear that there are none.
+A background save that fails leaves the old file as it was, is told in INFO and in the log, and
+makes commands that write fail until one succeeds, if `stop-writes-on-bgsave-error` says so and save
+points are configured: whoever relies on snapshots must hear that there are none.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ MARKS_NONE, MARKS_IDLE, MARKS_FREQUENCY = 0, 1, 2
 class Job:
     """A cut that is being written to a file, or sent; `done(error)` is called at its end."""
 
-    def __init__(self, file: CutFile | CutStream, kind: str, done: Callable[[str | None], None]) -> None:
+    def __init__(
+        self, file: CutFile | CutStream, kind: str, done: Callable[[str | None], None]
+    ) -> None:
         self.file = file
         self.kind = kind
         self.done = done
@@ -151,8 +153,8 @@ class Snapshots:
         if job is not None:
             if not schedule:
                 raise RedisError(
-                    b"ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE "
-                    b"SCHEDULE in order to schedule a BGSAVE whenever possible."
+                    b"ERR Another child process is active (AOF?): can't BGSAVE right now. Use "
+                    b"BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible."
                 )
             self.scheduled = True
             return False
@@ -226,11 +228,12 @@ class Snapshots:
         seconds = time.monotonic() - job.started
         if job.kind == SNAPSHOT:
             self.last_seconds = int(seconds)
-        told = {"job": job.kind, "file": job.file.path, "seconds": round(seconds, 3)}
-        if problem is None:
-            log("cut_written", bytes=job.file.size, **told)
-        else:
-            log("cut_failed", level="ERROR", why=problem, **told)
+        log(
+            "cut_written" if problem is None else "cut_failed",
+            level="INFO" if problem is None else "ERROR",
+            job=job.kind, file=job.file.path, seconds=round(seconds, 3), bytes=job.file.size,
+            **({} if problem is None else {"why": problem}),
+        )  # fmt: skip
         job.done(problem)
         self.node.persistence.next_job()
 

@@ -1,10 +1,11 @@
 """What a snapshot holds besides keys: its head, the marks between keys, its end.
 
-    "REDIS0012" | FA name value ... | F5 library ... | FE database FB keys volatile keys ... | FF CRC-64
+    "REDIS0012" | FA name value ... | F5 library ... | FE database FB keys volatile keys ...
+    | FF CRC-64
 
-Keys follow a database's mark (values/rdb_encode.py); the mark may come again, since a cut writes what
-changes out of turn. F4 slot, keys, volatile keys before the keys of a slot is a hint of cluster mode.
-snapshot_read.py reads all of it.
+Keys follow a database's mark (values/rdb_encode.py); the mark may come again, since a cut writes
+what changes out of turn. F4 slot, keys, volatile keys before the keys of a slot is a hint of
+cluster mode. snapshot_read.py reads all of it.
 """
 
 from __future__ import annotations

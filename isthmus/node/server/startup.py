@@ -66,7 +66,12 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     it.add_argument("--zone", default="a", help="availability zone (%(default)s)")
     it.add_argument("--region", default="local", help="region (%(default)s)")
-    it.add_argument("--data-dir", type=Path, default=None, help="where the node keeps its identity and, unless --dir says otherwise, its data")
+    it.add_argument(
+        "--data-dir",
+        type=Path,
+        default=None,
+        help="where the node keeps its identity and, unless --dir says otherwise, its data",
+    )
     return it
 
 

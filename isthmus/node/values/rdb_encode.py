@@ -3,19 +3,17 @@
 Each value is written in the encoding that Redis would store and save it in, which OBJECT ENCODING
 tells; so a payload is byte for byte Redis' own but for how strings are packed.
 
-    type  what                body
-    0     string              string
-    18    list                nodes; each: 2, listpack (or 1, an element that is too large for one)
-    11    set of numbers      4 bytes width, 4 bytes count, the numbers, sorted, in one string
-    20/2  set                 listpack / members, each a string
-    17/5  sorted set          listpack member score ... / member, double; the largest score first
-    16/4  hash                listpack field value ... / field, value
-    25/24 hash, fields expire least expiry (8 bytes, Unix ms); listpack field value expiry (0: none) ...
+    type  what                body 0     string              string 18    list                nodes;
+    each: 2, listpack (or 1, an element that is too large for one) 11    set of numbers      4 bytes
+    width, 4 bytes count, the numbers, sorted, in one string 20/2  set                 listpack /
+    members, each a string 17/5  sorted set          listpack member score ... / member, double; the
+    largest score first 16/4  hash                listpack field value ... / field, value 25/24
+    hash, fields expire least expiry (8 bytes, Unix ms); listpack field value expiry (0: none) ...
                               / expiry minus the least plus 1 (0: none), field, value
     21    stream              blocks: first id (16 bytes), listpack; length; ids; groups
 
-Ids of streams are two numbers, or 16 bytes big-endian where they are keys. What is big is written in
-slices (`BodyWriter`), between which the value may not change.
+Ids of streams are two numbers, or 16 bytes big-endian where they are keys. What is big is written
+in slices (`BodyWriter`), between which the value may not change.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from isthmus.node.values import stream_log
 from isthmus.node.values.stream_ids import wrap64
-from isthmus.node.values.stream_log import LISTPACK_BYTES_MAX, LISTPACK_FRAME, StreamLog
-from isthmus.wire.listpack import number_size
+from isthmus.node.values.stream_log import LISTPACK_BYTES_MAX, StreamLog
+from isthmus.wire.listpack import FRAME_BYTES, number_size
 from isthmus.wire.listpack_reader import read_mixed
 
 _U64 = (1 << 64) - 1
@@ -63,9 +63,7 @@ def _entry(elements: _Elements, key: bytes, fields: list[bytes]) -> tuple[bytes,
     flags = elements.number()
     if not 0 <= flags <= 3:
         raise ValueError(f"a stream's block: {flags} are no flags of an entry")
-    parts = [
-        (int.from_bytes(key[at : at + 8], "big") + elements.number()) & _U64 for at in (0, 8)
-    ]
+    parts = [(int.from_bytes(key[at : at + 8], "big") + elements.number()) & _U64 for at in (0, 8)]
     id = b"".join(part.to_bytes(8, "big") for part in parts)
     if flags & 2:
         values = elements.texts(len(fields))
@@ -107,7 +105,7 @@ def load_block(log: StreamLog, key: bytes, listpack: bytes) -> None:
             f"a stream's block of {block.count} entries and {len(block.gone)} deleted ones says "
             f"that they are {live} and {dead}"
         )
-    block.used = len(listpack) - LISTPACK_FRAME
+    block.used = len(listpack) - FRAME_BYTES
     block.used -= number_size(live) + number_size(dead)
     _take_over(log, block, before)
 

@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 from isthmus.node.values.stream_blocks cimport Block, Id, less, make_place, resize, take_away
 from isthmus.node.values.stream_ids cimport read_id
 from isthmus.node.values.stream_log cimport StreamLog
-from isthmus.wire.listpack cimport (
+from isthmus.wire.listpack_read cimport (
     LISTPACK_HEAD, LISTPACK_UNKNOWN, Element, listpack_declared, listpack_frame, listpack_next
 )
 

@@ -23,10 +23,9 @@ from itertools import islice
 
 from isthmus.node.engine.heap import add as heap_add
 from isthmus.node.values.stream_ids import MAX_ID, ZERO_ID, format_id, make_id, next_id, wrap64
-from isthmus.wire.listpack import FRAME_BYTES as LISTPACK_FRAME
-from isthmus.wire.listpack import number_size, packed, text_size, whole
+from isthmus.wire.listpack import FRAME_BYTES, number_size, packed, text_size, whole
 from isthmus.wire.reply import ReplyWriter
-from isthmus.wire.scalars import i64, parse_int
+from isthmus.wire.scalars import i64
 
 LISTPACK_BYTES_MAX = 1 << 30
 
@@ -62,7 +61,7 @@ class _Block:
 
     @property
     def listpack_bytes(self) -> int:
-        return LISTPACK_FRAME + number_size(self.count) + number_size(len(self.gone)) + self.used
+        return FRAME_BYTES + number_size(self.count) + number_size(len(self.gone)) + self.used
 
     def add(self, id: bytes, texts: list[bytes]) -> None:
         pairs = len(texts) // 2
