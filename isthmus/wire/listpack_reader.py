@@ -1,4 +1,4 @@
-"""Redis' packed blobs read into lists of elements, with their whole structure checked (Tier C twin).
+"""Redis' packed blobs read into lists of elements, their structure checked (Tier C twin).
 
 Small collections lie in RDB files and DUMP payloads as the very bytes that Redis keeps in memory.
 Four formats, all numbers little-endian but where it says otherwise:

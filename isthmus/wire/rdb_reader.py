@@ -16,8 +16,8 @@ The reader never trusts a length: it is compared with the bytes that are left be
 allocated, the real length of a compressed string also with what its compressed bytes could become
 at best. So memory is bounded by the input's size times a small constant (88 for LZF).
 
-Whatever is wrong raises RdbError with the offset at which what is wrong begins (`base` is added, for
-buffers that are the middle of a file) and the reason. After an error the position is undefined.
+Whatever is wrong raises RdbError with the offset at which what is wrong begins (`base` is added,
+for buffers that are the middle of a file) and the reason. After an error the position is undefined.
 
 It may not know values, files or the types of keys: that is node/values/rdb_decode.py and
 node/persist/snapshot_read.py. The buffer must not change while a reader has it; `close` lets go.
@@ -28,7 +28,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from isthmus.wire.listpack_reader import read_intset, read_listpack, read_zipmap, read_ziplist
+from isthmus.wire.listpack_reader import read_intset, read_listpack, read_ziplist, read_zipmap
 from isthmus.wire.lzf_decompress import RATIO_MAX, decompress
 
 # What a length byte's low bits say if its high ones say "encoded".

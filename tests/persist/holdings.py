@@ -13,7 +13,14 @@ Call = Callable[..., Any]
 
 LONG = b"a long text of more than sixty-four bytes, which no small encoding takes by default" * 2
 # Observations of one server, which differ by the time of asking.
-VAGUE = {b"idle", b"inactive", b"seen-time", b"active-time", b"radix-tree-keys", b"radix-tree-nodes"}
+VAGUE = {
+    b"idle",
+    b"inactive",
+    b"seen-time",
+    b"active-time",
+    b"radix-tree-keys",
+    b"radix-tree-nodes",
+}
 
 
 def fill(call: Call, field_expiries: bool) -> None:
@@ -23,7 +30,20 @@ def fill(call: Call, field_expiries: bool) -> None:
     call("SET", b"binary\0\xff", bytes(range(256)))
     call("SET", "long", b"ab" * 5000)
     call("SET", "random", bytes((i * i * 7 + i) % 251 for i in range(700)))
-    for number in (0, -1, 127, -128, 128, 32767, -32768, 32768, 2**31 - 1, -(2**31), 2**31, 2**63 - 1):
+    for number in (
+        0,
+        -1,
+        127,
+        -128,
+        128,
+        32767,
+        -32768,
+        32768,
+        2**31 - 1,
+        -(2**31),
+        2**31,
+        2**63 - 1,
+    ):
         call("SET", f"number {number}", number)
     call("SET", "volatile", "v", "PXAT", 4_000_000_000_123)
     call("APPEND", "appended", "text")

@@ -12,6 +12,8 @@ import pytest
 from isthmus.node.persist.snapshot_read import KeyspaceLoader, Report, read_snapshot
 from isthmus.wire.rdb_reader import RdbReader
 from tests.persist.holdings import fill, holdings
+from tests.persist.samples import GOOD, LIES
+from tests.support.blobs import payload
 from tests.support.peer import Peer
 from tests.support.servers import redis8, redis_server
 from tests.support.store import Store
@@ -98,4 +100,77 @@ def test_payloads_restore_as_in_a_real_server(payloads: tuple[Peer, Peer]) -> No
         request = ("RESTORE", key, ttl, payload, "ABSTTL", "REPLACE")
         assert store(*request) == judge(*request) == "OK" or store(*request) == b"OK"
     assert holdings(store, True) == holdings(judge, True)
+    store.check_replay()
+
+
+@pytest.mark.slow
+def test_built_payloads_are_what_a_real_server_says(payloads: tuple[Peer, Peer]) -> None:
+    _, judge = payloads
+    store = Store()
+    store.clock.advance(now_ms(judge) - store.clock.now_ms)
+    judge("FLUSHALL")
+    for name, data in GOOD.items():
+        assert judge("RESTORE", name, 0, data) == b"OK", name
+        assert store("RESTORE", name, 0, data) == b"OK", name
+    ours, theirs = holdings(store, True), holdings(judge, True)
+    for place, found in theirs.items():
+        assert ours[place] == found, place
+
+
+# What a real server takes as well; that it does is no reason to believe it.
+TAKEN = {
+    "a string that ends early",
+    "stream that counts wrongly",
+    "stream with blocks out of order",
+    "more behind it",
+    "score that is none",
+    "score nan in a listpack",
+    "stream beyond its last id",
+    "stream with a deleted id beyond the last",
+    "stream with too few added",
+    "stream with wrong counts in a block",
+    "stream with unknown flags",
+    "stream with text for a number",
+    "stream with ids out of order",
+    "stream with an id twice",
+    "stream with a negative difference",
+}
+
+
+@pytest.mark.slow
+def test_lies_that_a_real_server_refuses(tmp_path: Path) -> None:
+    with redis8(tmp_path, ["--sanitize-dump-payload", "yes"]) as server:
+        peer = Peer(server.port)
+        taken = set()
+        for name, data in LIES.items():
+            reply = peer("RESTORE", name, 0, data)
+            if isinstance(reply, Exception):
+                assert str(reply) == "ERR Bad data format", name
+            else:
+                taken.add(name)
+        peer.close()
+    assert taken <= TAKEN, taken - TAKEN
+
+
+ARGUMENTS: list[tuple[Any, ...]] = [
+    (), (0,), (-1, "x"), ("x", "y"), (0, "x", "REPLACE", "IDLETIME"), (0, "x", "FREQ", 300),
+    (0, "x", "FREQ", -1), (0, "x", "IDLETIME", -1), (0, "x", "IDLETIME", 1, "FREQ", 1),
+    (0, "x", "FREQ", 1, "IDLETIME", 1), (0, "x", "FREQ", "y"), (0, "x"), (0, ""), (0, "0" * 20),
+    (0, GOOD["string"]), (0, GOOD["string"]), (0, GOOD["string"], "REPLACE"), (-1, "x"),
+    (1, GOOD["string"], "ABSTTL"), (1, GOOD["string"], "ABSTTL", "REPLACE"),
+    ((1 << 63) - 1, GOOD["string"]), (0, GOOD["string"], "REPLACE", "IDLETIME", 1 << 62),
+    (0, payload(0, b"\1a", 13)), (0, GOOD["string"], "IDLETIME", 1, "IDLETIME", 2, "REPLACE"),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_arguments_are_answered_as_by_a_real_server(payloads: tuple[Peer, Peer]) -> None:
+    _, judge = payloads
+    store = Store()
+    judge("FLUSHALL")
+    for arguments in ARGUMENTS:
+        for command in ("RESTORE", "RESTORE-ASKING"):
+            request = (command, "key", *arguments)
+            assert str(store(*request)) == str(judge(*request)), request
+            assert store("EXISTS", "key") == judge("EXISTS", "key"), request
     store.check_replay()

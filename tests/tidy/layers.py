@@ -39,7 +39,7 @@ ANYTHING = "isthmus"
 LAYERS: dict[str, Layer] = {
     "isthmus": _layer("isthmus.build"),
     "isthmus.crdt": _layer("isthmus.crdt"),
-    WIRE: _layer(WIRE, others="trio hiredis msgpack prometheus_client"),
+    WIRE: _layer(WIRE, others="trio hiredis msgpack prometheus_client anycrc"),
     ENGINE: _layer(ENGINE, WIRE),
     # Values write themselves into the reply from their packed form, hence wire.
     VALUES: _layer(VALUES, ENGINE, WIRE),

@@ -1,6 +1,13 @@
 """RESTORE: make a key of what DUMP answered, here or in any Redis.
 
-The payload is checked for what it means before anything is changed (values/restore.py).
+Arguments are looked at in Redis' order, which decides what a request with two faults is told:
+options, then whether the key is there, then the time to live, then the payload. That is checked for
+what it means before anything is changed (values/restore.py), so a refused one changes nothing, and
+with REPLACE what was there stays. A time to live that has passed already makes no key, but takes
+away what was there.
+
+RESTORE-ASKING is what MIGRATE sends in a cluster: the same, allowed in a slot that is being
+imported.
 """
 
 from __future__ import annotations
@@ -12,7 +19,7 @@ from isthmus.node.engine.spec import ASKING, DENYOOM, WRITE
 from isthmus.node.values.keys import delete
 from isthmus.node.values.rdb_decode import Limits
 from isthmus.node.values.restore import decode, restore
-from isthmus.wire.scalars import parse_int
+from isthmus.wire.scalars import INT64_MAX, parse_int
 
 BUSY_KEY = b"BUSYKEY Target key name already exists."
 NEGATIVE_TTL = b"ERR Invalid TTL value, must be >= 0"
@@ -92,9 +99,8 @@ def restore_key(ctx: Context, argv: list[bytes]) -> None:
     ctx.reply.ok()
     expire = -1
     if ttl:
-        expire = ttl if options.absolute else ttl + ctx.now_ms
-        # Redis' sum overflows into the past.
-        if expire <= ctx.now_ms or expire >= 1 << 63:
+        expire = ttl if options.absolute else min(ttl + ctx.now_ms, INT64_MAX)
+        if expire <= ctx.now_ms:
             delete(ctx.db, key)
             return
     restore(ctx.db, key, value, argv[3], expire, options.idle_s, options.freq)

@@ -12,9 +12,9 @@ A record is a type byte, key and value, and what stands in front of it is about 
     F5 string    the code of a library of functions    F7           data of a module
     F6           the same before the format was final, which is refused, as Redis does
 
-The walk ends with the checksum compared, or with RdbError, and then whatever was loaded is not to be
-used: there is no partial success. It is an iterator over bytes done, so that a node can show that it
-is alive, and a tool its progress, between pieces of about PIECE_BYTES. Behind its last item
+The walk ends with the checksum compared, or with RdbError, and then whatever was loaded is not to
+be used: there is no partial success. It is an iterator over bytes done, so that a node can show
+that it is alive, and a tool its progress, between pieces of about PIECE_BYTES. Behind its last item
 `reader.position` is the first byte behind the snapshot: in an AOF commands may follow there.
 
 Keys whose time had come are left out, as a Redis primary leaves them out, unless `keep_expired`;
@@ -285,9 +285,6 @@ class SnapshotWalk:
                 raise reader.error(f"data of the module {name!r} with an unknown code {code}")
         if name not in self.report.modules:
             self.report.modules.append(name)
-
-
-
 
 
 def read_snapshot(

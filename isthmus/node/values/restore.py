@@ -8,7 +8,7 @@ Nothing may stand between the value and the frame. The checksum tells of acciden
 so the value is looked at as strictly as one of a file; a collection without elements is refused.
 
 Effect: RESTORE key ms payload REPLACE [ABSTTL] [IDLETIME seconds | FREQ counter], where ms is the
-expiry in Unix ms, or 0 and no ABSTTL. A replayed one goes by Redis' default thresholds of encodings.
+expiry in Unix ms, or 0 and no ABSTTL. A replayed one goes by Redis' default thresholds.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@
 An id is two numbers that are written as lengths, but for those of 16 bytes, big-endian. Refused:
 blocks out of order, a length that is not that of the blocks, an id in a block beyond the last id, a
 name or a pending id twice, a pending entry of a consumer that the group does not have, one with two
-owners, one with none. The first id is what the blocks say, whatever is written. Redis 5 and 6, which
-wrote format 1, did not count: entries added and read are estimated as Redis does.
+owners, one with none. The first id is what the blocks say, whatever is written. Redis 5 and 6,
+which wrote format 1, did not count: entries added and read are estimated as Redis does.
 """
 
 from __future__ import annotations

@@ -62,9 +62,7 @@ def _entry(elements: _Elements, key: bytes, fields: list[bytes]) -> tuple[bytes,
     flags = elements.number()
     if not 0 <= flags <= 3:
         raise ValueError(f"a stream's block: {flags} are no flags of an entry")
-    parts = [
-        (int.from_bytes(key[at : at + 8], "big") + elements.number()) & _U64 for at in (0, 8)
-    ]
+    parts = [(int.from_bytes(key[at : at + 8], "big") + elements.number()) & _U64 for at in (0, 8)]
     id = b"".join(part.to_bytes(8, "big") for part in parts)
     if flags & 2:
         values = elements.texts(len(fields))
