@@ -263,7 +263,8 @@ def read_ziplist_list(reader: RdbReader, limits: Limits) -> ListValue:
     append_all(value, reader.ziplist())
     if len(value) == 0:
         raise empty(reader, "list")
-    settle(value, True, limits)
+    # Redis makes a quicklist of it and does not look whether a listpack would do.
+    settle(value, False, limits)
     return value
 
 
