@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.node.engine.effect_log import Effect
@@ -84,22 +84,34 @@ def test_round_trip(sealed: bool, batches: list[list[Effect]]) -> None:
     assert (end.seal.size, end.seal.crc) == (len(data), Seal(0).crc if not data else end.seal.crc)
 
 
-@pytest.mark.parametrize("sealed", [True, False])
-@settings(max_examples=20)
-@given(batches=BATCHES)
-def test_cut_at_every_byte(sealed: bool, batches: list[list[Effect]]) -> None:
+def check_cut(data: bytes, cut: int) -> None:
     """What remains is exactly the longest beginning of whole commands and transactions."""
-    data, _ = written(batches, sealed)
-    for cut in range(len(data) + 1):
-        found, end = scan(data[:cut])
-        kept, again = scan(data[: end.valid])
-        assert end.kind in (CLEAN, TORN_TAIL)
-        assert again.kind == CLEAN
-        assert kept == whole(found)
-        assert end.valid <= cut
-        # Not one more command would have fitted.
-        later, _ = scan(data[:cut] + b"")
-        assert whole(later) == kept
+    found, end = scan(data[:cut])
+    assert end.kind in (CLEAN, TORN_TAIL)
+    assert end.valid <= cut and (end.kind == CLEAN) == (end.valid == cut)
+    kept, again = scan(data[: end.valid])
+    assert again.kind == CLEAN
+    assert kept == whole(found)
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@given(batches=BATCHES, data=st.data())
+def test_cut_anywhere(sealed: bool, batches: list[list[Effect]], data: st.DataObject) -> None:
+    text, _ = written(batches, sealed)
+    check_cut(text, data.draw(st.integers(0, len(text))))
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_cut_at_every_byte_of_the_last_three(sealed: bool) -> None:
+    batches = [
+        [Effect(at % 2, [b"SET", b"k%d" % at, b"v" * 9], b"", b"", 0)] * (1 + at % 2)
+        for at in range(6)
+    ]
+    data, ends = written(batches, sealed)
+    for cut in range(ends[-4], len(data) + 1):
+        check_cut(data, cut)
+        _, end = scan(data[:cut])
+        assert end.valid >= max(offset for offset in ends if offset <= cut)
 
 
 def test_a_thousand_flipped_bits() -> None:
