@@ -137,8 +137,7 @@ def memory(ctx: Context, facts: Facts) -> Memory:
         startup=0,
         clients=node.client_memory.total,
         overhead=node.memory.buffers_bytes + keyspace + sum(node.memory.extra.values()),
-        # The C library tells only after a walk over every free block, which may take longer than
-        # anybody can wait; so these are what Redis answers of an allocator that does not tell.
+        # All that is resident counts as held, as in a Redis with the C library's allocator.
         allocated=int(facts.get("allocator_allocated", used)),
         active=int(facts.get("allocator_active", rss)),
     )

@@ -27,7 +27,8 @@ cdef class Runtime:
     cpdef long long used_bytes(self)
     cpdef bint room_for(self, long long size)
     cpdef void tidy(self)
-    cpdef object eval(self, Compiled script, long long protocol, list[bytes] keys, list[bytes] arguments)
+    cpdef object eval(self, Compiled script, long long protocol, list[bytes] keys,
+                      list[bytes] arguments)
     cpdef object fcall(self, object callback, long long protocol, list[bytes] keys,
                        list[bytes] arguments)
     cdef bint fits(self, list[bytes] keys, list[bytes] arguments)
