@@ -146,7 +146,7 @@ def test_looks_leave_the_access_time_alone(debug: Store) -> None:
     assert debug.error("DEBUG", "OBJECT", "none") == "ERR no such key"
 
 
-@pytest.mark.parametrize("word", ["RELOAD", "LOADAOF", "RESTART", "REPLICATE x"])
+@pytest.mark.parametrize("word", ["RESTART", "REPLICATE x"])
 def test_what_needs_files_or_replicas_says_so(debug: Store, word: str) -> None:
     assert debug.error("DEBUG", *word.split()).startswith("ERR this version ")
 

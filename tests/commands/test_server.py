@@ -26,8 +26,9 @@ class FakeServer:
     def reset_counters(self) -> None:
         pass
 
-    def shutdown(self) -> None:
-        self.stopped = True
+    def shutdown(self, save: bool | None, force: bool) -> bool:
+        self.stopped = not save or force
+        return self.stopped
 
 
 def sections(text: bytes) -> dict[str, dict[str, str]]:

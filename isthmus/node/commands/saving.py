@@ -1,6 +1,9 @@
 """Commands that ask for data to be kept on disk: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, WAITAOF.
 
-What they ask for is done by `node.persistence` (node/persist), which commands do not import.
+What they ask for is done by `node.persistence` (node/persist), which commands do not import; here
+the arguments are read and the outcome is told. SAVE alone makes everybody wait. WAITAOF waits for a
+sync of the append only file like a blocking command for a key: it is executed again when there was
+one.
 """
 
 from __future__ import annotations

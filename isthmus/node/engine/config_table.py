@@ -42,20 +42,21 @@ class Parameter:
 # What changes how this node behaves; see the essay above.
 EFFECTIVE = frozenset(
     """
-    acl-pubsub-default aclfile acllog-max-len aof-load-truncated aof-timestamp-enabled appenddirname
-    appendfilename appendfsync appendonly auto-aof-rewrite-min-size auto-aof-rewrite-percentage bind
-    busy-reply-threshold client-output-buffer-limit client-query-buffer-limit databases dbfilename
-    dir enable-debug-command enable-module-command enable-protected-configs
-    hash-max-listpack-entries hash-max-listpack-value hide-user-data-from-log hll-sparse-max-bytes
-    latency-monitor-threshold latency-tracking latency-tracking-info-percentiles lfu-decay-time
-    lfu-log-factor list-max-listpack-size logfile loglevel maxclients maxmemory maxmemory-clients
-    maxmemory-eviction-tenacity maxmemory-policy maxmemory-samples notify-keyspace-events
-    oom-score-adj oom-score-adj-values pidfile port protected-mode proto-max-bulk-len
-    rdb-save-incremental-fsync rdbchecksum rdbcompression requirepass save set-max-intset-entries
-    set-max-listpack-entries set-max-listpack-value shutdown-on-sigint shutdown-on-sigterm
-    slowlog-log-slower-than slowlog-max-len stop-writes-on-bgsave-error stream-node-max-bytes
-    stream-node-max-entries supervised syslog-enabled syslog-facility syslog-ident tcp-backlog
-    tcp-keepalive timeout tracking-table-max-keys unixsocket unixsocketperm
+    acl-pubsub-default aclfile acllog-max-len aof-load-truncated aof-rewrite-incremental-fsync
+    aof-timestamp-enabled appenddirname appendfilename appendfsync appendonly
+    auto-aof-rewrite-min-size auto-aof-rewrite-percentage bind busy-reply-threshold
+    client-output-buffer-limit client-query-buffer-limit databases dbfilename dir
+    enable-debug-command enable-module-command enable-protected-configs hash-max-listpack-entries
+    hash-max-listpack-value hide-user-data-from-log hll-sparse-max-bytes latency-monitor-threshold
+    latency-tracking latency-tracking-info-percentiles lfu-decay-time lfu-log-factor
+    list-max-listpack-size logfile loglevel maxclients maxmemory maxmemory-clients
+    maxmemory-eviction-tenacity maxmemory-policy maxmemory-samples no-appendfsync-on-rewrite
+    notify-keyspace-events oom-score-adj oom-score-adj-values pidfile port protected-mode
+    proto-max-bulk-len rdb-save-incremental-fsync rdbchecksum rdbcompression requirepass save
+    set-max-intset-entries set-max-listpack-entries set-max-listpack-value shutdown-on-sigint
+    shutdown-on-sigterm slowlog-log-slower-than slowlog-max-len stop-writes-on-bgsave-error
+    stream-node-max-bytes stream-node-max-entries supervised syslog-enabled syslog-facility
+    syslog-ident tcp-backlog tcp-keepalive timeout tracking-table-max-keys unixsocket unixsocketperm
     zset-max-listpack-entries zset-max-listpack-value
     """.split()
 )

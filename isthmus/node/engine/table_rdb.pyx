@@ -1,4 +1,8 @@
-"""Compiled twin of table_rdb.py (see there for the contract)."""
+"""Compiled twin of table_rdb.py (see there for the contract).
+
+Records are written from where they lie: no Python object is made of a key or a value, but for the
+keys that are looked up in `skip`, and for what is handed to the caller in `objects`.
+"""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t

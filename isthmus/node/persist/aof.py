@@ -273,7 +273,7 @@ class AppendOnlyFile:
         started = clock.mono_ns()
         always = self.policy == ALWAYS
         done = (not always and self.must_wait()) or (
-            not self.broken and self.write() and (not always or self.sync_now())
+            not self.broken and self.write() and (not always or self.spared() or self.sync_now())
         )
         self.commit_ns += clock.mono_ns() - started
         return bool(done) or not always
@@ -347,6 +347,12 @@ class AppendOnlyFile:
         self.now_synced(self.written)
         return True
 
+    def spared(self) -> bool:
+        """True if nothing is synced while a cut is written, because the configuration says so."""
+        return self.snapshots.job is not None and bool(
+            self.config.boolean("no-appendfsync-on-rewrite")
+        )
+
     def sync_failed(self, error: OSError) -> None:
         """What was written may be gone: nothing more goes to this file (see the module essay)."""
         text = error.strerror or str(error)
@@ -386,7 +392,7 @@ class AppendOnlyFile:
 
     async def sync_beside(self) -> None:
         """Sync in a thread what is written now."""
-        if not self.enabled or self.broken or self.synced >= self.written:
+        if not self.enabled or self.broken or self.synced >= self.written or self.spared():
             return
         parts = self.retired
         offset = self.written

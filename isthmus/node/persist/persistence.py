@@ -23,7 +23,8 @@ NO_SNAPSHOT = (
     b"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to "
     b"disk. Commands that may modify the data set are disabled, because this instance is "
     b"configured to report errors during writes if RDB snapshotting fails "
-    b"(stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error."
+    b"(stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB "
+    b"error."
 )
 NO_APPEND = b"MISCONF Errors writing to the AOF file: "
 

@@ -117,7 +117,8 @@ class Cron:
         self.evict_clients()
         if node.keyspace.log.batch:
             node.keyspace.log.flush()
-        node.persistence.cron()
+        if node.persistence is not None:
+            node.persistence.cron()
         if node.tracking.pending:
             node.tracking.broadcast()
         self.pump.resume_accepting()
