@@ -117,8 +117,9 @@ class Snapshots:
     def new_file(self, path: str, aof_base: bool) -> CutFile:
         """A file of the data as it stands, of which nothing is written yet."""
         checksum = self.config.boolean("rdbchecksum")
-        kind = "aof-rewrite" if aof_base else "rdb-save"
-        writeback = self.config.boolean(f"{kind}-incremental-fsync")
+        writeback = self.config.boolean(
+            "aof-rewrite-incremental-fsync" if aof_base else "rdb-save-incremental-fsync"
+        )
         head = self.head(aof_base)
         return CutFile(self.new_cut(), path, head, checksum=checksum, writeback=writeback)
 
