@@ -28,6 +28,7 @@ def store():
     access.use_counter(False, 10, 1, 0)
     access.set_clock(0)
     made.check_replay()
+    made.check_snapshot()
 
 
 def test_data_is_counted_and_given_back(store: Store) -> None:
