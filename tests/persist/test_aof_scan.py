@@ -114,6 +114,7 @@ def test_cut_at_every_byte_of_the_last_three(sealed: bool) -> None:
         assert end.valid >= max(offset for offset in ends if offset <= cut)
 
 
+@pytest.mark.slow
 def test_a_thousand_flipped_bits() -> None:
     """In a file with seals a flipped bit is found, or changes no command."""
     batches = [

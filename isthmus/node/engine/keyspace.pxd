@@ -71,3 +71,4 @@ cdef class Keyspace:
     cdef public long long evicted_keys
     cdef public dict ready
     cdef public object tracker
+    cdef public object libraries

@@ -405,6 +405,9 @@ class Keyspace:
         self.ready: dict[tuple[Database, bytes], None] = {}
         # Hears of every changed key while log.interest has TRACKED (engine/tracking.py).
         self.tracker: Any = None
+        # Where effects of function libraries are applied (node/scripting); None where there are no
+        # scripts.
+        self.libraries: Any = None
         self.databases = [Database(self, index) for index in range(databases)]
 
     def discard(self, value: Any) -> None:

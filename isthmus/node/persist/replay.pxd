@@ -8,9 +8,9 @@ from isthmus.node.engine.spec cimport CommandSpec
 cdef long long REPLAY
 cdef long long REPLAYABLE
 
-cdef long long ADMIN
+cdef long long ADMIN, WRITE
 
-@cython.locals(commands=dict, spec=CommandSpec, count=Py_ssize_t)
+@cython.locals(commands=dict, spec=CommandSpec, count=Py_ssize_t, usual=bint)
 cpdef CommandSpec spec_for(long long offset, list[bytes] argv)
 cdef CommandSpec resolve(long long offset, list[bytes] argv)
 

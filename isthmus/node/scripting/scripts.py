@@ -19,9 +19,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from isthmus.node.engine.check import check
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import GATE_BUSY, GATE_MEMORY, NEVER_NS, Context
+from isthmus.node.engine.effect import replays
 from isthmus.node.engine.errors import RedisError
+from isthmus.node.engine.keyspace import Database
 from isthmus.node.engine.spec import CommandSpec
 from isthmus.node.scripting import payload
 from isthmus.node.scripting.calls import FAULTS, Calls, Run
@@ -108,6 +111,21 @@ def flags_of(text: bytes) -> frozenset[bytes] | None:
         return None
 
 
+@replays(b"FUNCTION")
+def replay_function(db: Database, argv: list[bytes]) -> None:
+    """FUNCTION LOAD REPLACE code, FUNCTION DELETE name, FUNCTION FLUSH."""
+    scripts: Scripts | None = db.keyspace.libraries
+    if scripts is None:
+        return
+    if argv[1] == b"LOAD":
+        scripts.load_library(argv[3], True)
+    elif argv[1] == b"DELETE":
+        scripts.delete_library(argv[2])
+    else:
+        check(argv[1] == b"FLUSH", "an effect of FUNCTION that nobody makes")
+        scripts.flush_libraries()
+
+
 class Finished:
     """The outcome of a run that had been paused."""
 
@@ -143,6 +161,7 @@ class Scripts:
         # When a library that is being loaded must be done; what is only compiled has all the time.
         self._load_until_ns = NEVER_NS
         node.scripts = self
+        node.keyspace.libraries = self
 
     # -- what Lua asks ------------------------------------------------------------------------
 
@@ -497,7 +516,11 @@ class Scripts:
 
     def dump_libraries(self) -> bytes:
         """FUNCTION DUMP."""
-        return payload.dump([library.code for library in self.registry.libraries.values()])
+        return payload.dump(self.library_codes())
+
+    def library_codes(self) -> list[bytes]:
+        """The code of every library."""
+        return [library.code for library in self.registry.libraries.values()]
 
     def restore_libraries(self, data: bytes, policy: bytes) -> None:
         """FUNCTION RESTORE; raises RedisError and then changes nothing."""
