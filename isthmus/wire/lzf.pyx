@@ -2,8 +2,8 @@
 """LZF in C; lzf.py has the format and the contract.
 
 Every read is checked against the input's end and every write against the output's, which the caller
-has allocated. It may not touch the interpreter but to say that something is wrong. The table of what
-was seen is never cleared: entries of earlier data lie below `_base`.
+has allocated. It may not touch the interpreter but to say that something is wrong. The table of
+what was seen is never cleared: entries of earlier data lie below `_base`.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
