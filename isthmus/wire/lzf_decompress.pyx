@@ -10,13 +10,15 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
+RATIO_MAX = 88
+
 cdef enum:
-    RATIO_MAX = 88
+    MOST = 88
 
 
 cdef bint lzf_fits(Py_ssize_t size, uint64_t out_size) noexcept nogil:
     """True if so many compressed bytes can become out_size."""
-    return out_size <= <uint64_t>size * RATIO_MAX
+    return out_size <= <uint64_t>size * MOST
 
 
 cdef bint lzf_expand(

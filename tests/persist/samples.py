@@ -5,8 +5,19 @@ from __future__ import annotations
 import struct
 
 from tests.support.blobs import (
-    Item, block, group, id16, intset, length, listpack, payload, stream, string, strings, zipmap,
+    Item,
+    block,
+    group,
+    id16,
+    intset,
+    length,
+    listpack,
+    payload,
+    stream,
+    string,
+    strings,
     ziplist,
+    zipmap,
 )  # fmt: skip
 
 SOME: list[Item] = [
@@ -27,9 +38,7 @@ def groups(version: int) -> bytes:
     ids = [id16(1, 0), id16(2, 1), id16(4, 0)]
     consumers = [(b"one", ids[1:]), (b"two", ids[:1]), (b"nobody", [])]
     return (
-        length(2)
-        + group(b"g", ids, consumers, version)
-        + group(b"empty", [], [], version, (0, 0))
+        length(2) + group(b"g", ids, consumers, version) + group(b"empty", [], [], version, (0, 0))
     )
 
 

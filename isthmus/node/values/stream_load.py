@@ -20,10 +20,12 @@ from __future__ import annotations
 
 from isthmus.node.values import stream_log
 from isthmus.node.values.stream_ids import wrap64
-from isthmus.node.values.stream_log import LISTPACK_BYTES_MAX, LISTPACK_FRAME, StreamLog
+from isthmus.node.values.stream_log import StreamLog
 from isthmus.wire.listpack_reader import read_mixed
 
 _U64 = (1 << 64) - 1
+_BLOCK_BYTES_MAX = 1 << 30
+_FRAME_BYTES = 7
 
 
 class _Elements:
@@ -81,7 +83,7 @@ def load_block(log: StreamLog, key: bytes, listpack: bytes) -> None:
     """Take over a block behind those that are there; ValueError if anything about it is wrong."""
     if len(key) != 16:
         raise ValueError(f"the key of a stream's block has {len(key)} bytes")
-    if len(listpack) > LISTPACK_BYTES_MAX:
+    if len(listpack) > _BLOCK_BYTES_MAX:
         raise ValueError("a stream's block is too large")
     elements = _Elements(read_mixed(listpack))
     live, dead = elements.number(), elements.number()
@@ -104,7 +106,7 @@ def load_block(log: StreamLog, key: bytes, listpack: bytes) -> None:
             f"a stream's block of {block.count} entries and {len(block.gone)} deleted ones says "
             f"that they are {live} and {dead}"
         )
-    block.used = len(listpack) - LISTPACK_FRAME
+    block.used = len(listpack) - _FRAME_BYTES
     block.used -= stream_log._number_size(live) + stream_log._number_size(dead)
     _take_over(log, block, before)
 
