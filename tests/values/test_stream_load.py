@@ -17,7 +17,10 @@ LOG = "isthmus.node.values.stream_log"
 def twin(compiled: bool) -> Any:
     """The loader and a class of logs that belong together."""
     if compiled:
-        return load_compiled(NAME).load_block, load_compiled(LOG).StreamLog  # type: ignore[union-attr]
+        loader, logs = load_compiled(NAME), load_compiled(LOG)
+        assert loader is not None
+        assert logs is not None
+        return loader.load_block, logs.StreamLog
     loader, logs = load_pure(NAME), load_pure(LOG)
     loader.stream_log = logs
     return loader.load_block, logs.StreamLog
