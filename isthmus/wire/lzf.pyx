@@ -11,8 +11,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+RATIO_MAX = 88
+
 cdef enum:
-    RATIO_MAX = 88
+    MOST = 88
     HASH_BITS = 14
     OFFSET_MAX = 8192
     MATCH_MAX = 264
@@ -91,7 +93,7 @@ cdef Py_ssize_t put_literals(
 
 cdef bint lzf_fits(Py_ssize_t size, uint64_t out_size) noexcept nogil:
     """True if so many compressed bytes can become out_size."""
-    return out_size <= <uint64_t>size * RATIO_MAX
+    return out_size <= <uint64_t>size * MOST
 
 
 cdef bint lzf_expand(
