@@ -178,7 +178,9 @@ def at(sorted_ms: list[float], share: float) -> float:
     return sorted_ms[min(int(len(sorted_ms) * share), len(sorted_ms) - 1)]
 
 
-def measure(name: str, command: str, folder: Path, keys: int, tell: Callable[[str], None]) -> Saving:
+def measure(
+    name: str, command: str, folder: Path, keys: int, tell: Callable[[str], None]
+) -> Saving:
     """All figures of one server."""
     tell(f"{name}: filling")
     server, _, _ = begin(name, command, folder)
