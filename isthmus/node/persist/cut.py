@@ -155,6 +155,8 @@ class Source:
         self.db = None
         self.flushed = size
         self.owed = {}
+        if self.slot >= SLOTS:
+            self.cut.discard_tables(self)
 
 
 class Cut:
@@ -206,7 +208,10 @@ class Cut:
         self.keyspace.cut = self
 
     def end(self) -> None:
-        """Let go of the keyspace; also before the walk is over, if nobody wants the rest."""
+        """Let go of the keyspace, once; also before the walk is over, if nobody wants the rest."""
+        if self.finished:
+            return
+        self.finished = True
         for db in self.keyspace.databases:
             db.cut = None
         if self.keyspace.cut is self:
@@ -404,7 +409,6 @@ class Cut:
             if self.pending_bytes() > self.pending_bytes_max:
                 self.failure = TOO_SLOW.format(self.pending_bytes_max)
                 self.end()
-                self.finished = True
                 return False
             self.advance()
             if clock.mono_ns() >= deadline:
@@ -423,7 +427,6 @@ class Cut:
         elif self.queue:
             self.begin_body(self.queue.pop(0))
         else:
-            self.finished = True
             self.end()
 
     def walk(self, source: Source) -> None:
