@@ -5,9 +5,9 @@ end of the turn `commit` writes the buffer with one call, and the replies go out
 told is in the file therefore, whatever ends the process. What a power cut may take is the policy's:
 
     appendfsync always     commit syncs as well: once for all clients of the turn
-    appendfsync everysec   a task syncs once a second in a thread. While a sync takes longer, the
-                           next write waits for it, for 2 s at most (Redis' rule: such a write would
-                           stop the loop), and replies do not
+    appendfsync everysec   a task syncs once a second in a thread. Where a write beside a sync was
+                           seen to take long, the next ones wait for the sync, for 2 s at most
+                           (Redis' rule, which does so always), and replies do not
     appendfsync no         the system decides
 
 When the disk refuses a write, the file is cut back to its last good end, what was to be written is
@@ -58,8 +58,11 @@ from isthmus.wire.logs import log
 
 ALWAYS, EVERYSEC, NO = "always", "everysec", "no"
 SYNC_EVERY_SECONDS = 1.0
-# As in Redis: a write waits no longer for a sync that is under way.
+# As in Redis: a write waits no longer for a sync that is under way. It waits only where one that did
+# not was seen to stop the loop for so long, not longer ago than that.
 POSTPONED_SECONDS_MAX = 2.0
+SLOW_WRITE_NS = 50_000_000
+SLOW_REMEMBERED_SECONDS = 60.0
 RETRY_SECONDS = 1.0
 REWRITE_RETRY_SECONDS = 60.0
 REWRITE_FAILURES_FAST = 3
@@ -100,6 +103,8 @@ class AppendOnlyFile:
         self.synced = 0
         self.syncing_since = 0.0
         self.postponed_since = 0.0
+        # Until then writes wait for a sync; 0: they need not.
+        self.slow_until = 0.0
         self.tried = 0.0
         # Why nothing can be appended, for people; empty if it can.
         self.problem = ""
@@ -301,9 +306,12 @@ class AppendOnlyFile:
 
     def must_wait(self) -> bool:
         """True if a write would wait for a sync that is under way, and need not happen yet."""
-        if not self.syncing_since or self.policy != EVERYSEC:
+        if not self.syncing_since or not self.slow_until or self.policy != EVERYSEC:
             return False
         now = time.monotonic()
+        if now > self.slow_until:
+            self.slow_until = 0.0
+            return False
         if not self.postponed_since:
             self.postponed_since = now
         if now - self.postponed_since < POSTPONED_SECONDS_MAX:
@@ -319,11 +327,14 @@ class AppendOnlyFile:
         seal = Seal(self.seal.crc, self.seal.size, self.seal.sealed)
         seal.add(self.buffer)
         data = bytes(self.buffer) + seal.line()
+        started = self.node.clock.mono_ns()
         try:
             write_all(self.descriptor, data)
         except OSError as error:
             self.write_failed(error)
             return False
+        if self.syncing_since and self.node.clock.mono_ns() - started > SLOW_WRITE_NS:
+            self.slow_until = time.monotonic() + SLOW_REMEMBERED_SECONDS
         self.seal = seal
         self.file_bytes += len(data)
         self.total_bytes += len(data)
