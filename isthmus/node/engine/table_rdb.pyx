@@ -12,17 +12,6 @@ from isthmus.node.engine.record cimport *
 from isthmus.node.engine.table cimport Table
 from isthmus.wire.rdb_writer cimport RdbWriter
 
-cdef extern from *:
-    """
-    #include <Python.h>
-    #if PY_VERSION_HEX >= 0x030E0000
-    #define isthmus_hash_of(p, n) Py_HashBuffer((p), (n))
-    #else
-    #define isthmus_hash_of(p, n) _Py_HashBytes((p), (n))
-    #endif
-    """
-    Py_ssize_t isthmus_hash_of(const void* p, Py_ssize_t n) noexcept
-
 MARKS_NONE, MARKS_IDLE, MARKS_USES = 0, 1, 2
 
 cdef enum:
@@ -33,18 +22,10 @@ cdef enum:
     USES_CODE = 0xF9
 
 
-cdef inline uint64_t reversed32(uint64_t v) noexcept:
-    v = ((v >> 1) & 0x55555555) | ((v & 0x55555555) << 1)
-    v = ((v >> 2) & 0x33333333) | ((v & 0x33333333) << 2)
-    v = ((v >> 4) & 0x0F0F0F0F) | ((v & 0x0F0F0F0F) << 4)
-    v = ((v >> 8) & 0x00FF00FF) | ((v & 0x00FF00FF) << 8)
-    return ((v >> 16) | (v << 16)) & 0xFFFFFFFF
-
-
 cpdef long long position(Table table, bytes key) except -1:
     """Where key lies, or would lie, in the order of save_bucket."""
-    return reversed32(
-        <uint64_t>isthmus_hash_of(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)) & 0xFFFFFFFF
+    return reverse32(
+        <uint64_t>isthmus_hash(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)) & 0xFFFFFFFF
     )
 
 
@@ -103,15 +84,15 @@ cpdef long long save_bucket(
     cdef Rec* rec
     if table.nbuckets == 0:
         return 0
-    bucket = table.index(<Py_ssize_t>reversed32(<uint64_t>cursor & 0xFFFFFFFF))
+    bucket = table.index(<Py_ssize_t>reverse32(<uint64_t>cursor & 0xFFFFFFFF))
     if bucket > low or bucket + low + 1 < table.nbuckets:
         width = (<long long>1 << 32) // (table.mask + 1)
     else:
         width = (<long long>1 << 32) // (low + 1)
     rec = table.buckets[bucket]
     while rec != NULL:
-        if <long long>reversed32(
-            <uint64_t>isthmus_hash_of(rec_key(rec), rec_klen(rec)) & 0xFFFFFFFF
+        if <long long>reverse32(
+            <uint64_t>isthmus_hash(rec_key(rec), rec_klen(rec)) & 0xFFFFFFFF
         ) >= cursor and (
             skip is None or PyBytes_FromStringAndSize(rec_key(rec), rec_klen(rec)) not in skip
         ):

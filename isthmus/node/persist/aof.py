@@ -58,8 +58,8 @@ from isthmus.wire.logs import log
 
 ALWAYS, EVERYSEC, NO = "always", "everysec", "no"
 SYNC_EVERY_SECONDS = 1.0
-# As in Redis: a write waits no longer for a sync that is under way. It waits only where one that did
-# not was seen to stop the loop for so long, not longer ago than that.
+# As in Redis: a write waits no longer for a sync that is under way. It waits only where one that
+# did not was seen to stop the loop for so long, not longer ago than that.
 POSTPONED_SECONDS_MAX = 2.0
 SLOW_WRITE_NS = 50_000_000
 SLOW_REMEMBERED_SECONDS = 60.0
