@@ -38,6 +38,7 @@ from isthmus.node.persist.aof_scan import AofRefused, AofScanner, End, judge
 from isthmus.node.persist.replay import AofReplay, ReplayError
 from isthmus.node.persist.snapshot_read import KeyspaceLoader, Report, read_snapshot
 from isthmus.node.values.keys import delete
+from isthmus.node.values.restore import limits_of
 from isthmus.wire.logs import log
 from isthmus.wire.rdb_reader import RdbReader
 
@@ -235,7 +236,12 @@ class Recovery:
             now_ms = self.node.clock.refresh()
             report = Report()
             pieces = read_snapshot(
-                reader, loader, now_ms=now_ms, keep_expired=keep_expired, report=report
+                reader,
+                loader,
+                now_ms=now_ms,
+                keep_expired=keep_expired,
+                limits=limits_of(self.node.config),
+                report=report,
             )
             yield from self.drive(pieces, before, path)
             loader.finish()
