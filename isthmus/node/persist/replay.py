@@ -44,6 +44,10 @@ class ReplayError(Exception):
         self.reason = reason
 
 
+class DatabaseMissing(ReplayError):
+    """What follows is for a database that this node has not."""
+
+
 class AofReplay:
     """Applies commands to a node; `begin`, then for each file `begin_file` and `run`, then `end`.
 
@@ -141,7 +145,7 @@ class AofReplay:
         index = int(argv[1]) if argv[1].isdigit() and len(argv[1]) < 10 else -1
         if not 0 <= index < len(self.databases):
             count = len(self.databases)
-            raise ReplayError(offset, f"database {shown(argv[1])}, and there are {count}")
+            raise DatabaseMissing(offset, f"database {shown(argv[1])}, and there are {count}")
         self.client.db = self.databases[index]
 
     def perform(self, offset: i64, spec: CommandSpec, argv: list[bytes]) -> None:
