@@ -24,7 +24,7 @@ from isthmus.cli.plan import Options
 from isthmus.cli.target import AsJson, CoordinatorAddress, DataDir, coordinator_of, fail, state_of
 from isthmus.wire.policy import PolicyError, parse
 
-DOWN_SECONDS_MAX = 30.0
+DOWN_SECONDS_MAX = supervise.NODE_STOP_SECONDS_MAX + 2 * supervise.STOP_SECONDS_MAX
 DETACHED_SECONDS_MAX = supervise.READY_SECONDS_MAX + 10.0
 
 app = typer.Typer(
