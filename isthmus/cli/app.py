@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from isthmus import __version__
-from isthmus.cli import inquiry, local, plan, process, screen, supervise
+from isthmus.cli import export, inquiry, local, plan, process, screen, supervise
 from isthmus.cli.plan import Options
 
 DOWN_SECONDS_MAX = 30.0
@@ -317,6 +317,9 @@ def status(
         markup=False,
         highlight=False,
     )
+
+
+app.command(epilog=export.EXAMPLES)(export.export)
 
 
 @app.command()
