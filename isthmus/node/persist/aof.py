@@ -42,18 +42,21 @@ from isthmus.node.persist.aof_format import NO_DB, Seal, encode_batch, timestamp
 from isthmus.node.persist.aof_manifest import (
     AofFile,
     Manifest,
+    ManifestError,
     finish_rewrite,
     forget_history,
     manifest_name,
     next_base,
     next_incr,
+    parse,
     render,
+    sealed,
 )
 from isthmus.node.persist.cut_file import sync_folder
 from isthmus.node.persist.snapshot import REWRITE, Job, Snapshots
 from isthmus.wire.logs import log
 
-ALWAYS, EVERYSEC = "always", "everysec"
+ALWAYS, EVERYSEC, NO = "always", "everysec", "no"
 SYNC_EVERY_SECONDS = 1.0
 # As in Redis: a write waits no longer for a sync that is under way.
 POSTPONED_SECONDS_MAX = 2.0
@@ -86,6 +89,8 @@ class AppendOnlyFile:
         self.seal = Seal()
         # Of the file that is appended to: its good bytes.
         self.file_bytes = 0
+        # True if a command was let through in this turn whose effect is still to be kept.
+        self.promised = False
         # Bytes of all incremental files and the base, now and when it was last written anew.
         self.total_bytes = 0
         self.base_bytes = 0
@@ -147,6 +152,8 @@ class AppendOnlyFile:
             file_bytes, seal = 0, Seal()
         self.manifest = manifest
         self.descriptor = self.open_file(last.name)
+        if not file_bytes:
+            os.ftruncate(self.descriptor, 0)
         self.file_bytes = file_bytes
         self.seal = seal
         self.db = NO_DB
@@ -155,7 +162,7 @@ class AppendOnlyFile:
 
     def start_anew(self) -> None:
         """Write a base of the data as it is, and begin to append behind it; raises OSError."""
-        os.makedirs(self.folder, exist_ok=True)
+        self.make_folder()
         base = next_base(self.manifest, self.name, True)
         file = self.snapshots.new_file(self.path(base.name), True)
         file.write_at_once()
@@ -163,6 +170,8 @@ class AppendOnlyFile:
         last = manifest.last()
         assert last is not None
         self.descriptor = self.open_file(last.name)
+        # One of that name may be left from a process that ended before it was listed.
+        os.ftruncate(self.descriptor, 0)
         self.save_manifest(manifest)
         self.file_bytes = 0
         self.total_bytes = self.base_bytes = file.size
@@ -173,6 +182,12 @@ class AppendOnlyFile:
         self.enabled = True
         self.node.keyspace.log.attach(self)
 
+    def make_folder(self) -> None:
+        """Make the folder if need be, and its name last; raises OSError."""
+        if not os.path.isdir(self.folder):
+            os.makedirs(self.folder, exist_ok=True)
+            sync_folder(os.path.dirname(self.folder))
+
     def open_file(self, name: str) -> int:
         """A file to append to; raises OSError."""
         return os.open(
@@ -180,18 +195,21 @@ class AppendOnlyFile:
         )
 
     def save_manifest(self, manifest: Manifest) -> None:
-        """Replace the manifest on the disk, and here; raises OSError and changes nothing then."""
+        """Replace the manifest on the disk, and here; raises OSError.
+
+        Then either nothing has changed, or both are the new one, and whether it lasts is unknown.
+        """
         target = self.path(manifest_name(self.name))
         temporary = self.path("temp-" + manifest_name(self.name))
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            write_all(descriptor, render(manifest))
+            write_all(descriptor, sealed(render(manifest)))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.replace(temporary, target)
-        sync_folder(self.folder)
         self.manifest = manifest
+        sync_folder(self.folder)
 
     def turn(self, on: bool) -> None:
         """CONFIG SET appendonly. Turning it on writes the data first; raises OSError."""
@@ -210,8 +228,7 @@ class AppendOnlyFile:
             self.sync_now()
             self.enabled = False
             self.node.keyspace.log.detach(self)
-            os.close(self.descriptor)
-            self.descriptor = -1
+            self.drop_files()
             self.problem = ""
             self.broken = False
             self.buffer = bytearray()
@@ -224,10 +241,7 @@ class AppendOnlyFile:
         self.node.keyspace.log.flush()
         if not self.broken and self.write():
             self.sync_now()
-        for part in self.retired:
-            os.close(part.descriptor)
-        os.close(self.descriptor)
-        self.descriptor = -1
+        self.drop_files()
         self.enabled = False
 
     @contextmanager
@@ -254,6 +268,7 @@ class AppendOnlyFile:
         if data:
             self.buffer += data
             self.appended += len(data)
+            self.promised = self.promised or not self.problem
             self.hold()
 
     def stamp(self) -> None:
@@ -266,17 +281,23 @@ class AppendOnlyFile:
             self.appended += len(line)
 
     def commit(self) -> bool:
-        """Write what was appended. False if replies to what was appended may not be sent."""
-        if not self.buffer or not self.enabled:
+        """Write what was appended. False if replies to what was appended may not be sent.
+
+        While commands that write are refused, what is appended is keys whose time came: nobody is
+        promised anything, and who reads is not cut off.
+        """
+        promised, self.promised = self.promised, False
+        always = self.policy == ALWAYS
+        # A rewrite that begins writes the buffer, and syncs nothing.
+        if not self.enabled or not (self.buffer or (always and self.synced < self.written)):
             return True
         clock = self.node.clock
         started = clock.mono_ns()
-        always = self.policy == ALWAYS
         done = (not always and self.must_wait()) or (
             not self.broken and self.write() and (not always or self.spared() or self.sync_now())
         )
         self.commit_ns += clock.mono_ns() - started
-        return bool(done) or not always
+        return bool(done) or not always or not promised
 
     def must_wait(self) -> bool:
         """True if a write would wait for a sync that is under way, and need not happen yet."""
@@ -355,6 +376,9 @@ class AppendOnlyFile:
 
     def sync_failed(self, error: OSError) -> None:
         """What was written may be gone: nothing more goes to this file (see the module essay)."""
+        if not self.enabled:
+            # It was turned off while a thread was at it: nothing relies on it any more.
+            return
         text = error.strerror or str(error)
         log("aof_sync_failed", level="ERROR", why=text, file=self.folder)
         self.broken = True
@@ -389,6 +413,9 @@ class AppendOnlyFile:
             self.wake = trio.Event()
             await self.sync_beside()
             await trio.sleep(SYNC_EVERY_SECONDS)
+            if self.synced < self.written and self.policy != NO:
+                # It was spared, or could not be begun.
+                self.wake.set()
 
     async def sync_beside(self) -> None:
         """Sync in a thread what is written now."""
@@ -396,8 +423,12 @@ class AppendOnlyFile:
             return
         parts = self.retired
         offset = self.written
-        # Another descriptor of the same file: this one may be closed meanwhile.
-        own = os.dup(self.descriptor)
+        try:
+            # Another descriptor of the same file: this one may be closed meanwhile.
+            own = os.dup(self.descriptor)
+        except OSError as error:
+            log("aof_sync_postponed", level="WARN", why=str(error))
+            return
         self.retired = []
         self.syncing_since = time.monotonic()
         try:
@@ -452,11 +483,15 @@ class AppendOnlyFile:
         # A chain with a gap is never named: only where all before is written, the new file follows.
         follows = self.enabled and not self.broken
         wanted = self.config.boolean("appendonly")
-        begun = next_incr(self.manifest, self.name)
+        descriptor = -1
+        before = begun = self.manifest
         try:
             if follows and not self.write():
                 raise OSError(errno.EIO, self.problem)
-            os.makedirs(self.folder, exist_ok=True)
+            self.make_folder()
+            if not self.enabled:
+                self.learn_names()
+            begun = next_incr(self.manifest, self.name)
             if wanted:
                 last = begun.last()
                 assert last is not None
@@ -468,6 +503,11 @@ class AppendOnlyFile:
             file = self.snapshots.new_file(self.path(base.name), True)
         except OSError as error:
             log("aof_rewrite_failed", level="ERROR", why=str(error), file=self.folder)
+            if descriptor >= 0:
+                os.close(descriptor)
+            if follows and self.manifest is not before:
+                # The new file is listed already: nothing may be appended to the one before it.
+                self.sync_failed(error)
             self.rewrite_over(None, str(error))
             return False
         if wanted:
@@ -484,9 +524,23 @@ class AppendOnlyFile:
         self.snapshots.begin(Job(file, REWRITE, done))
         return True
 
+    def learn_names(self) -> None:
+        """Take over what an earlier process has left in the folder, so that no file is written over
+        before the manifest stops naming it; raises OSError."""
+        try:
+            with open(self.path(manifest_name(self.name)), "rb") as file:
+                self.manifest = parse(file.read())
+        except FileNotFoundError:
+            self.manifest = Manifest()
+        except ManifestError as error:
+            raise OSError(errno.EINVAL, f"the manifest cannot be used: {error}") from None
+
     def go_on_in(self, descriptor: int) -> None:
         """Append to a new file; the old one is synced and closed."""
-        if self.descriptor >= 0:
+        if self.broken:
+            # What it says of the old files proves nothing, and the cut has all that is in them.
+            self.drop_files()
+        elif self.descriptor >= 0:
             self.retired.append(Part(self.descriptor, self.written))
         self.descriptor = descriptor
         self.seal = Seal()
@@ -499,6 +553,15 @@ class AppendOnlyFile:
             # What the broken file lacks, and what waits here, is in the cut.
             self.written += len(self.buffer)
             self.buffer = bytearray()
+
+    def drop_files(self) -> None:
+        """Close what is open, as it is."""
+        for part in self.retired:
+            os.close(part.descriptor)
+        self.retired = []
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+        self.descriptor = -1
 
     def adopt(self, base: AofFile, begun: Manifest, keep_from: int) -> str | None:
         """Put a new base into the manifest and delete what it replaces. Why not, if it fails."""

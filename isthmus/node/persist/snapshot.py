@@ -107,7 +107,7 @@ class Snapshots:
 
         cut = Cut(
             node.keyspace, self.marks(), finished, self.config.boolean("rdbcompression"),
-            resume=node.blocking.resume_postponed,
+            resume=node.blocking.resume_postponed, slot_hints=node.cluster is not None,
         )  # fmt: skip
         cut.pending_bytes_max = max(cut.pending_bytes_max, node.memory.used() // 10)
         cut.begin()
@@ -117,8 +117,9 @@ class Snapshots:
     def new_file(self, path: str, aof_base: bool) -> CutFile:
         """A file of the data as it stands, of which nothing is written yet."""
         checksum = self.config.boolean("rdbchecksum")
-        kind = "aof-rewrite" if aof_base else "rdb-save"
-        writeback = self.config.boolean(f"{kind}-incremental-fsync")
+        writeback = self.config.boolean(
+            "aof-rewrite-incremental-fsync" if aof_base else "rdb-save-incremental-fsync"
+        )
         head = self.head(aof_base)
         return CutFile(self.new_cut(), path, head, checksum=checksum, writeback=writeback)
 
