@@ -20,7 +20,17 @@ import typer
 from rich.console import Console
 
 from isthmus import __version__
-from isthmus.cli import check_aof, export, inquiry, local, plan, process, screen, supervise
+from isthmus.cli import (
+    check_aof,
+    export,
+    importing,
+    inquiry,
+    local,
+    plan,
+    process,
+    screen,
+    supervise,
+)
 from isthmus.cli.plan import Options
 
 DOWN_SECONDS_MAX = 30.0
@@ -323,6 +333,7 @@ def status(
 
 
 app.command(epilog=export.EXAMPLES)(export.export)
+app.command("import", epilog=importing.EXAMPLES)(importing.import_)
 
 
 @app.command()

@@ -266,17 +266,25 @@ def _utc(when: float, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
 
 def export(
     dest: Annotated[
-        str, typer.Argument(metavar="DEST", help="A folder, s3://bucket/prefix or az://container/prefix.")
+        str,
+        typer.Argument(
+            metavar="DEST", help="A folder, s3://bucket/prefix or az://container/prefix."
+        ),
     ],
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="URL", help="redis://[user:password@]host:port: a server, "
-                     "or any node of a cluster."),
+        typer.Option(
+            "--from",
+            metavar="URL",
+            help="redis://[user:password@]host:port: a server, or any node of a cluster.",
+        ),
     ] = None,
     coordinator: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="The cluster of this coordinator; by default the "
-                     "one that isthmus status shows."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The cluster of this coordinator; by default the one that isthmus status shows.",
+        ),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", metavar="DIR", help="The cluster in DIR.")

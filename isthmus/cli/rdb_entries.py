@@ -6,8 +6,8 @@ what an import is made of: a value's bytes in a file are the bytes of a DUMP pay
 
     payload = type byte | body, as it stands in the file | u16 version | u64 CRC-64
 
-The version in a payload is the lowest that its type needs, not the file's: a server refuses payloads
-of versions it does not know, though it knows the type.
+The version in a payload is the lowest that its type needs, not the file's: a server refuses
+payloads of versions it does not know, though it knows the type.
 
 What is found is trusted as far as lengths go (none is believed beyond the end of the file) and the
 checksum at the end; whether a value makes sense is judged by the server that it is sent to. An

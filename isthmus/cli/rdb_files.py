@@ -56,16 +56,8 @@ def _mapped(file: IO[bytes], path: Path) -> Iterator[Any]:
     file.seek(0, 2)
     if file.tell() == 0:
         raise BadFile(f"{path.name} is empty")
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        view = memoryview(data)
-        try:
-            yield view
-        finally:
-            # Whoever still holds a piece of it keeps the mapping; that is no error of ours.
-            try:
-                view.release()
-            except BufferError:
-                raise AssertionError("a reader was not closed") from None
+    # The mapping ends with the last reader of a piece of it, which may outlive the block.
+    yield memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def digest(path: Path) -> tuple[int, str]:

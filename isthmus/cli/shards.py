@@ -106,7 +106,9 @@ async def of_coordinator(address: str) -> Cluster:
         if row.get("role") != "primary" or not slots:
             continue
         if row.get("state") != "up":
-            raise Unreachable(f"the node {row.get('address')} is not up: its slots would be left out")
+            raise Unreachable(
+                f"the node {row.get('address')} is not up: its slots would be left out"
+            )
         host, _, port = str(row["address"]).rpartition(":")
         shards.append(Shard(str(row.get("shard")), Server(host.strip("[]"), int(port)), slots))
     if sum(last - first + 1 for shard in shards for first, last in shard.slots) != SLOTS:
