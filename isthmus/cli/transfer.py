@@ -13,11 +13,19 @@ from types import TracebackType
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from isthmus.cli import local
 
 DRAW_SECONDS = 0.1
+SHOWN_AFTER_SECONDS = 1.0
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -136,4 +144,37 @@ class Bar:
             completed=keys,
             told=f"{keys:,} of {total:,} keys, {size_text(size)}, {size_text(rate)}/s",
         )
+        self.progress.refresh()
+
+
+class FileBar:
+    """Progress through one file, for what takes longer than a second."""
+
+    def __init__(self, name: str) -> None:
+        console = Console(stderr=True)
+        self.is_shown = console.is_terminal
+        self.started = time.monotonic()
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
+        self.progress = Progress(
+            *columns, TimeRemainingColumn(), console=console, transient=True, auto_refresh=False
+        )
+        self.task = self.progress.add_task(name, total=None)
+
+    def __enter__(self) -> FileBar:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def show(self, done: int, size: int) -> None:
+        """This much of the file was looked at."""
+        if not self.is_shown or time.monotonic() - self.started < SHOWN_AFTER_SECONDS:
+            return
+        self.progress.start()
+        self.progress.update(self.task, completed=done, total=size)
         self.progress.refresh()
