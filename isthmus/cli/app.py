@@ -28,6 +28,7 @@ from isthmus.cli import (
     local,
     plan,
     process,
+    rdb_show,
     screen,
     supervise,
 )
@@ -334,6 +335,7 @@ def status(
 
 app.command(epilog=export.EXAMPLES)(export.export)
 app.command("import", epilog=importing.EXAMPLES)(importing.import_)
+app.command(epilog=rdb_show.EXAMPLES)(rdb_show.rdb)
 
 
 @app.command()

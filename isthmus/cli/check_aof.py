@@ -84,13 +84,15 @@ def aof(
     Exit status 0: nothing is wrong. 1: something was wrong, mended or not. 2: cannot be done.
     """
     # The commands of a node come with this; the other commands for people do without.
-    from isthmus.cli import aof_report
+    from isthmus.cli import aof_report, rdb_report
     from isthmus.node.commands import load_all
 
     load_all()
     bar = _Bar()
     try:
-        report = aof_report.examine(target, until_s=timestamp, progress=bar.show)
+        report = aof_report.examine(
+            target, rdb=rdb_report.aof_part, until_s=timestamp, progress=bar.show
+        )
         bar.done()
         mended = ""
         if report.is_fine() and timestamp is not None:

@@ -1,10 +1,10 @@
-"""`isthmus check rdb`: say what an RDB file holds and what is wrong with it, and save what can be (io).
+"""`isthmus check rdb`: what an RDB file holds, what is wrong with it, and saving what can be (io).
 
 The file itself is never changed, so it is its own backup. --fix writes what stands before the first
-damage, a new end and a new checksum to FILE.fixed (FILE.fixed-2 and so on; nothing is written over),
-reads that back, and says what is not in it. What it vouches for is that each of these keys is well
-formed: a changed byte within a text looks like a text. That is why a file of which only the checksum
-is wrong is mended with --anyway only: nothing tells which of its bytes are not as they were.
+damage, a new end and a new checksum to FILE.fixed (FILE.fixed-2 and so on; nothing is written
+over), reads that back, and says what is not in it. What it vouches for is that each of these keys
+is well formed: a changed byte within a text looks like a text. That is why a file of which only the
+checksum is wrong is mended with --anyway only: nothing tells which bytes are not as they were.
 
 Exit status: 0 nothing wrong; 1 something was wrong, mended or not; 2 cannot be done.
 """

@@ -1,4 +1,4 @@
-"""What is in an RDB file, and what is wrong with it: one walk for `check rdb` and `isthmus rdb` (io).
+"""What is in an RDB file, and what is wrong with it, for `check rdb` and `isthmus rdb` (io).
 
 The file is read by the reader that a node loads it with (node/persist/snapshot_read.py), so what is
 called right here is what a node takes. `Survey` is what the reader hands its finds to; it counts,
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.cli import rdb_files
+from isthmus.cli.aof_report import RdbPart
 from isthmus.cli.rdb_entries import (
     AUX,
     EXPIRE_MS,
@@ -267,6 +268,18 @@ def _examine(
         path, len(data), report.version, survey, report.empty, list(report.modules),
         checksum, end, problem,
     )  # fmt: skip
+
+
+def aof_part(path: Path) -> RdbPart:
+    """The RDB that an AOF begins with, for `check aof`; commands may follow it."""
+    try:
+        found = examine(path, lambda done, size: None, tail_is_fine=True)
+    except NoRdb as error:
+        return RdbPart(path.stat().st_size, str(error))
+    if found.problem:
+        return RdbPart(found.size, found.problem.reason, found.problem.offset)
+    keys = found.survey.keys.total()
+    return RdbPart(found.end, remark=f"an RDB of {keys:,} keys; checksum: {found.checksum}")
 
 
 def _checksum(data: Any, end: int, version: int) -> str:
