@@ -67,6 +67,7 @@ cdef class Cut:
     cpdef void write_key(self, Source source, Table table, bytes key)
     cpdef void write_objects(self, Source source, RdbWriter out, list objects)
     cpdef long long pending_bytes(self)
+    cpdef void check_pending(self)
     cpdef void advance(self)
     @cython.locals(slot="long long", states=bytearray, table=Table)
     cpdef void walk(self, Source source)

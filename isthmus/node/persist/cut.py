@@ -136,6 +136,7 @@ class Source:
                 return
             if table.count <= SLOT_KEYS_MAX and self.cut.body is None:
                 self.cut.write_slot(self, slot)
+                self.cut.check_pending()
                 return
         if slot == self.slot and table is not None and position(table, key) < self.cursor:
             return
@@ -147,6 +148,7 @@ class Source:
             handled.add(key)
             if table is not None:
                 self.cut.write_key(self, table, key)
+                self.cut.check_pending()
 
     def detach(self, slots: list[Table | None], size: int, fields: FieldExpiries) -> None:
         """The database is flushed: its tables are the cut's alone from now on."""
@@ -216,6 +218,10 @@ class Cut:
             self.keyspace.cut = None
         for source in self.sources[self.walking :]:
             self.discard_tables(source)
+        for source in self.sources:
+            # It may end while one of them is being asked.
+            source.states = bytearray(b"\2" * SLOTS)
+            source.owed = {}
         for owed in (*self.queue, *self.urgent):
             self.release(owed)
         if self.body_of is not None:
@@ -390,6 +396,15 @@ class Cut:
         """Bytes written and not taken."""
         return self.out.size + self.side.size
 
+    def check_pending(self) -> None:
+        """Give up if more waits to be taken than may. Also asked where commands make it grow: who
+        takes may stand still for as long as he likes."""
+        if self.pending_bytes() > self.pending_bytes_max:
+            self.failure = TOO_SLOW.format(self.pending_bytes_max)
+            self.end()
+            self.out.take()
+            self.side.take()
+
     def keys_done(self) -> int:
         """How many keys have been passed, about."""
         passed = 0
@@ -402,10 +417,9 @@ class Cut:
         clock = self.keyspace.clock
         deadline: i64 = clock.mono_ns() + budget_ns
         while not self.finished:
-            if self.pending_bytes() > self.pending_bytes_max:
-                self.failure = TOO_SLOW.format(self.pending_bytes_max)
-                self.end()
-                return False
+            self.check_pending()
+            if self.finished:
+                break
             self.advance()
             if clock.mono_ns() >= deadline:
                 break
