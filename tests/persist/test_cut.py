@@ -131,3 +131,29 @@ def test_a_cut_that_nobody_takes_fails_and_harms_nothing() -> None:
     assert cut.pending_bytes() < 400_000
     assert store.node.keyspace.cut is None and contents(store.node.keyspace) == before
     store("APPEND", "k1", "x")
+
+
+@pytest.mark.parametrize("key", ["k{}", "{{t}}k{}"])
+def test_a_taker_who_stands_still_costs_no_memory(key: str) -> None:
+    """Nobody calls step while he waits for the disk, or for a client: commands go on."""
+    store = Store()
+    for number in range(2000):
+        store("SET", key.format(number), f"{number}" * 100)
+    store("RPUSH", "big", *range(5000))
+    cut = Cut(store.node.keyspace, compress=False, pending_bytes_max=50_000)
+    cut.begin()
+    peak = 0
+    for number in range(2000):
+        store("SET", key.format(number), "new")
+        peak = max(peak, cut.pending_bytes())
+    assert 40_000 < peak < 51_000 and cut.failure and cut.finished
+    assert store.node.keyspace.cut is None and not cut.step(0)
+    assert store("RPUSH", "big", 1) == 5001
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 2))
+def test_a_cut_that_fails_in_the_middle(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tiny(monkeypatch, random.Random(seed))
+    run = Cutting(seed + 3000)
+    run.pending_bytes_max = 150
+    run.run_all(40, 50)
