@@ -72,7 +72,7 @@ WHOLE = frozenset(
     b"del unlink set setnx setex psetex getset getdel getex mset msetnx incr decr incrby decrby "
     b"expire pexpire expireat pexpireat persist flushall flushdb swapdb".split()
 )
-TOO_SLOW = "more than {} bytes wait to be written: the disk is slower than the changes of data"
+TOO_SLOW = "more than {} bytes wait to be written: the disk, or who reads, is slower than changes"
 
 
 class Owed:
@@ -418,7 +418,7 @@ class Cut:
         deadline: i64 = clock.mono_ns() + budget_ns
         while not self.finished:
             self.check_pending()
-            if self.finished:
+            if self.failure:
                 break
             self.advance()
             if clock.mono_ns() >= deadline:
