@@ -31,6 +31,7 @@ cdef class Source:
     cdef public long long volatile
     cdef public bint announced
     cdef public long long flushed
+    cdef public long long flushed_bytes
     cdef public object fields
     cpdef void leaving(self, bytes key)
     cpdef void before(self, bytes key)

@@ -32,9 +32,10 @@ client goes on. Where waiting is not possible (in the middle of a script, at a r
 written at once. While one is written in slices, the entries of other keys go to a second writer,
 and only the keys that are asked for are written, so that this writer stays small.
 
-Memory: what is written and not yet taken (`pending_bytes`), the values handed over (`kept_bytes`),
-and `handled`. If the first outgrows `pending_bytes_max` because the taker is too slow, the cut
-fails and says so; the data set is never in danger.
+Memory: what is written and not yet taken (`pending_bytes`), the values handed over and the tables
+of flushed databases (`kept_bytes`, which do not count against maxmemory), and `handled`. If the
+first outgrows `pending_bytes_max` because the taker is too slow, the cut fails and says so; the
+data set is never in danger.
 
 It may not change data, and it reads no clock but the one it is given for the length of its slices.
 """
@@ -44,6 +45,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from isthmus.node.engine import heap
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.field_expiry import FieldExpiries
 from isthmus.node.engine.keyspace import Database, Keyspace
@@ -107,6 +109,8 @@ class Source:
         self.announced = False
         # The keys it had when it was flushed, whose tables are ours to discard; -1: it was not.
         self.flushed = -1
+        # What these tables take, about.
+        self.flushed_bytes = 0
         self.fields: FieldExpiries | None = None
 
     # -- what the keyspace asks ---------------------------------------------------------------
@@ -157,6 +161,12 @@ class Source:
         self.db = None
         self.flushed = size
         self.owed = {}
+        if size:
+            total = size + sum(
+                db.size for db in self.cut.keyspace.databases if db.slots is not slots
+            )
+            self.flushed_bytes = heap.used() * size // total
+            self.cut.kept_bytes += self.flushed_bytes
         if self.slot >= SLOTS:
             self.cut.discard_tables(self)
 
@@ -382,6 +392,7 @@ class Cut:
         """The tables of a database that was flushed meanwhile are freed in slices."""
         if source.flushed <= 0:
             return
+        self.kept_bytes -= source.flushed_bytes
         for owed in self.ours.values():
             if owed.source is source and not owed.handed_over:
                 # Big values that are still to be written outlive their table.
