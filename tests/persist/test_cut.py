@@ -7,6 +7,7 @@ import random
 import pytest
 
 from isthmus.node.engine.clock import Clock
+from isthmus.node.engine.context import GATE_CUT
 from isthmus.node.engine.effect import apply
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.rng import Rng
@@ -131,3 +132,61 @@ def test_a_cut_that_nobody_takes_fails_and_harms_nothing() -> None:
     assert cut.pending_bytes() < 400_000
     assert store.node.keyspace.cut is None and contents(store.node.keyspace) == before
     store("APPEND", "k1", "x")
+
+
+@pytest.mark.parametrize("key", ["k{}", "{{t}}k{}"])
+def test_a_taker_who_stands_still_costs_no_memory(key: str) -> None:
+    """Nobody calls step while he waits for the disk, or for a client: commands go on."""
+    store = Store()
+    for number in range(2000):
+        store("SET", key.format(number), f"{number}" * 100)
+    store("RPUSH", "big", *range(5000))
+    cut = Cut(store.node.keyspace, compress=False, pending_bytes_max=50_000)
+    cut.begin()
+    peak = 0
+    for number in range(2000):
+        store("SET", key.format(number), "new")
+        peak = max(peak, cut.pending_bytes())
+    assert 40_000 < peak < 51_000 and cut.failure and cut.finished
+    assert store.node.keyspace.cut is None and not cut.step(0)
+    assert store("RPUSH", "big", 1) == 5001
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 2))
+def test_a_cut_that_fails_in_the_middle(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tiny(monkeypatch, random.Random(seed))
+    run = Cutting(seed + 3000)
+    run.pending_bytes_max = 150
+    run.run_all(40, 50)
+
+
+@pytest.mark.parametrize("request_", [("DEL", "l0", "l1", "l2", "l3"), ("FLUSHALL",)])
+def test_what_the_cut_keeps_does_not_count_against_maxmemory(request_: tuple[str, ...]) -> None:
+    """Else each value that is evicted would be kept, and all would be evicted for nothing."""
+    store = filled(100)
+    store("CONFIG", "SET", "maxmemory", "100mb")
+    keyspace, memory = store.node.keyspace, store.node.memory
+    cut = Cut(keyspace)
+    cut.begin()
+    while not cut.queue or cut.walking < len(cut.sources):
+        cut.advance()
+    before = memory.excess()
+    store(*request_)
+    assert before - memory.excess() > 4 * 5000 * 100
+    while cut.step(0):
+        cut.out.take()
+    assert before - memory.excess() > 4 * 5000 * 100 and cut.kept_bytes == 0
+    empty(keyspace)
+    assert before - memory.excess() > 4 * 5000 * 100
+
+
+def test_a_command_that_reads_and_notes_its_result() -> None:
+    store = Store()
+    store("PFADD", "h", "a", "b")
+    expected = contents(store.node.keyspace)
+    cut = Cut(store.node.keyspace)
+    cut.begin()
+    store.node.ctx.gates |= GATE_CUT
+    store("PFCOUNT", "h")
+    assert contents(store.node.keyspace) != expected
+    assert loaded_from(finished(cut)) == expected

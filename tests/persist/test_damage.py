@@ -148,6 +148,7 @@ def test_many_flips_of_an_append_only_folder(folder: Path) -> None:
     flip_folder(folder, 1000)
 
 
+@pytest.mark.slow
 def test_cut_at_every_byte_of_the_last_records(folder: Path) -> None:
     store = Kept(**SETTINGS).load()
     states: list[tuple[int, Any]] = []

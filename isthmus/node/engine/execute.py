@@ -136,7 +136,8 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
             monitored = ctx.gates & GATE_MONITOR
             if monitored and spec.flags & SKIP_MONITOR:
                 ctx.node.monitors.announce(ctx, spec, argv)
-        if ctx.gates & GATE_CUT and spec.flags & WRITE:
+        # PFCOUNT is no command that writes, and notes its result in the value.
+        if ctx.gates & GATE_CUT and spec.flags & (WRITE | MAY_REPLICATE):
             ctx.keyspace.cut.before_command(ctx.db, spec, argv)
     try:
         spec.handler(ctx, argv)

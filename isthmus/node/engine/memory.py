@@ -137,7 +137,11 @@ class Memory:
         if not self.limit_bytes:
             return -1
         used = heap_used() + self.buffers_bytes + self.extra_bytes
-        return used - self.keyspace.garbage_bytes - self.limit_bytes
+        used -= self.keyspace.garbage_bytes
+        if self.keyspace.cut is not None:
+            # As little would be won by evicting more: it waits to be written, and is freed then.
+            used -= self.keyspace.cut.kept_bytes
+        return used - self.limit_bytes
 
     # -- making room --------------------------------------------------------------------------
 

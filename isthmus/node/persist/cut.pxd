@@ -31,6 +31,7 @@ cdef class Source:
     cdef public long long volatile
     cdef public bint announced
     cdef public long long flushed
+    cdef public long long flushed_bytes
     cdef public object fields
     cpdef void leaving(self, bytes key)
     cpdef void before(self, bytes key)
@@ -68,6 +69,7 @@ cdef class Cut:
     cpdef void write_key(self, Source source, Table table, bytes key)
     cpdef void write_objects(self, Source source, RdbWriter out, list objects)
     cpdef long long pending_bytes(self)
+    cpdef void check_pending(self)
     cpdef void advance(self)
     @cython.locals(slot="long long", states=bytearray, table=Table)
     cpdef void walk(self, Source source)

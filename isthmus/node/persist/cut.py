@@ -32,9 +32,10 @@ client goes on. Where waiting is not possible (in the middle of a script, at a r
 written at once. While one is written in slices, the entries of other keys go to a second writer,
 and only the keys that are asked for are written, so that this writer stays small.
 
-Memory: what is written and not yet taken (`pending_bytes`), the values handed over (`kept_bytes`),
-and `handled`. If the first outgrows `pending_bytes_max` because the taker is too slow, the cut
-fails and says so; the data set is never in danger.
+Memory: what is written and not yet taken (`pending_bytes`), the values handed over and the tables
+of flushed databases (`kept_bytes`, which do not count against maxmemory), and `handled`. If the
+first outgrows `pending_bytes_max` because the taker is too slow, the cut fails and says so; the
+data set is never in danger.
 
 It may not change data, and it reads no clock but the one it is given for the length of its slices.
 """
@@ -44,6 +45,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from isthmus.node.engine import heap
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.field_expiry import FieldExpiries
 from isthmus.node.engine.keyspace import Database, Keyspace
@@ -72,7 +74,7 @@ WHOLE = frozenset(
     b"del unlink set setnx setex psetex getset getdel getex mset msetnx incr decr incrby decrby "
     b"expire pexpire expireat pexpireat persist flushall flushdb swapdb".split()
 )
-TOO_SLOW = "more than {} bytes wait to be written: the disk is slower than the changes of data"
+TOO_SLOW = "more than {} bytes wait to be written: the disk, or who reads, is slower than changes"
 
 
 class Owed:
@@ -107,6 +109,8 @@ class Source:
         self.announced = False
         # The keys it had when it was flushed, whose tables are ours to discard; -1: it was not.
         self.flushed = -1
+        # What these tables take, about.
+        self.flushed_bytes = 0
         self.fields: FieldExpiries | None = None
 
     # -- what the keyspace asks ---------------------------------------------------------------
@@ -136,6 +140,7 @@ class Source:
                 return
             if table.count <= SLOT_KEYS_MAX and self.cut.body is None:
                 self.cut.write_slot(self, slot)
+                self.cut.check_pending()
                 return
         if slot == self.slot and table is not None and position(table, key) < self.cursor:
             return
@@ -147,6 +152,7 @@ class Source:
             handled.add(key)
             if table is not None:
                 self.cut.write_key(self, table, key)
+                self.cut.check_pending()
 
     def detach(self, slots: list[Table | None], size: int, fields: FieldExpiries) -> None:
         """The database is flushed: its tables are the cut's alone from now on."""
@@ -155,6 +161,12 @@ class Source:
         self.db = None
         self.flushed = size
         self.owed = {}
+        if size:
+            total = size + sum(
+                db.size for db in self.cut.keyspace.databases if db.slots is not slots
+            )
+            self.flushed_bytes = heap.used() * size // total
+            self.cut.kept_bytes += self.flushed_bytes
         if self.slot >= SLOTS:
             self.cut.discard_tables(self)
 
@@ -218,6 +230,10 @@ class Cut:
             self.keyspace.cut = None
         for source in self.sources[self.walking :]:
             self.discard_tables(source)
+        for source in self.sources:
+            # It may end while one of them is being asked.
+            source.states = bytearray(b"\2" * SLOTS)
+            source.owed = {}
         for owed in (*self.queue, *self.urgent):
             self.release(owed)
         if self.body_of is not None:
@@ -380,6 +396,7 @@ class Cut:
         """The tables of a database that was flushed meanwhile are freed in slices."""
         if source.flushed <= 0:
             return
+        self.kept_bytes -= source.flushed_bytes
         for owed in self.ours.values():
             if owed.source is source and not owed.handed_over:
                 # Big values that are still to be written outlive their table.
@@ -394,6 +411,15 @@ class Cut:
         """Bytes written and not taken."""
         return self.out.size + self.side.size
 
+    def check_pending(self) -> None:
+        """Give up if more waits to be taken than may. Also asked where commands make it grow: who
+        takes may stand still for as long as he likes."""
+        if self.pending_bytes() > self.pending_bytes_max:
+            self.failure = TOO_SLOW.format(self.pending_bytes_max)
+            self.end()
+            self.out.take()
+            self.side.take()
+
     def keys_done(self) -> int:
         """How many keys have been passed, about."""
         passed = 0
@@ -406,10 +432,9 @@ class Cut:
         clock = self.keyspace.clock
         deadline: i64 = clock.mono_ns() + budget_ns
         while not self.finished:
-            if self.pending_bytes() > self.pending_bytes_max:
-                self.failure = TOO_SLOW.format(self.pending_bytes_max)
-                self.end()
-                return False
+            self.check_pending()
+            if self.failure:
+                break
             self.advance()
             if clock.mono_ns() >= deadline:
                 break
