@@ -207,6 +207,7 @@ def test_files_of_several_databases_are_refused(tmp_path: Path, kind: str) -> No
         await_output(alone, b"node_ready", e2e.START_SECONDS_MAX)
         with redis.Redis(port=port, db=3, socket_timeout=10) as client:
             client.set("k", "v")
+            client.save()
     finally:
         stop(alone)
     done = subprocess.run(
