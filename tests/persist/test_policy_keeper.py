@@ -178,6 +178,20 @@ def test_misconf_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert problem == "writes are refused (MISCONF): append only file: No space left on device"
 
 
+def test_a_save_that_failed_is_seen(folder: Path) -> None:
+    it = Member(folder)
+    it.told("rdb:1h")
+    it.work()
+    it.kept.snapshots.last_ok = False
+    it.kept.regate()
+    assert it.health()["problem"] == "the last snapshot failed: writes are refused (MISCONF)"
+    assert it("SET", "k", "v").args[0].startswith("MISCONF")
+    it("CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
+    assert it.health()["problem"] == "the last snapshot failed"
+    it("SAVE")
+    assert it.health()["problem"] == ""
+
+
 def test_a_folder_of_an_older_version(folder: Path) -> None:
     """An append only file wins over a snapshot; there is no policy until somebody tells one."""
     it = Member(folder)
