@@ -208,7 +208,8 @@ def test_a_node_that_saves_gets_time_to_stop(
     monkeypatch.setattr(supervise, "STOP_SECONDS_MAX", 0.3)
     os.mkfifo(tmp_path / "fifo")
     saving = "trap 'echo saving; read -t 1 line <&3; echo saved; exit 0' TERM"
-    node = f'exec bash -c "cd {tmp_path}; {saving}; echo deaf; while :; do read line <&3; done 3<>fifo"'
+    deaf = "echo deaf; while :; do read line <&3; done 3<>fifo"
+    node = f'exec bash -c "cd {tmp_path}; {saving}; {deaf}"'
     cluster = Cluster(tmp_path, {"node": node})
     log = tmp_path / "logs" / "node-0.log"
 

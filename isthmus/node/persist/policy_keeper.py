@@ -294,7 +294,7 @@ class PolicyKeeper:
         none_yet = not saves.saves and saves.last_save_s == self.node.started_ms // 1000
         return {
             "policy": str(self.in_force or OFF),
-            "saved_s": 0 if none_yet else saves.last_save_s,
+            "saved_s": 0 if none_yet else max(saves.last_save_s, 0),
             "aof_bytes": aof.total_bytes if aof.enabled else 0,
             "problem": self.trouble()[:PROBLEM_CHARS_MAX],
         }
