@@ -153,6 +153,7 @@ def test_a_disk_that_is_in_the_way(folder: Path, policy: str) -> None:
     assert it.health()["policy"] == before == str(remembered(folder))
     problem = str(it.health()["problem"])
     assert "cannot change" in problem and len(problem) <= PROBLEM_CHARS_MAX
+    assert it("SET", "k", "v") == b"OK" and it.kept.commit(), "the old policy is served"
     it.kept.snapshots.new_file = broken  # type: ignore[method-assign]
     it.work()
     assert it.health()["policy"] == before, "not at once again"
