@@ -37,7 +37,6 @@ from isthmus.cli.target import AsJson, CoordinatorAddress, DataDir, coordinator_
 from isthmus.wire.policy import PolicyError, parse
 
 DOWN_SECONDS_MAX = supervise.NODE_STOP_SECONDS_MAX + 2 * supervise.STOP_SECONDS_MAX
-DETACHED_SECONDS_MAX = supervise.READY_SECONDS_MAX + 10.0
 
 app = typer.Typer(
     name="isthmus",
@@ -220,8 +219,8 @@ def _detach(options: Options) -> None:
 def _await_detached(
     options: Options, child: subprocess.Popen[bytes], log: Path, watcher: screen.Screen
 ) -> dict[str, object]:
-    deadline = time.monotonic() + DETACHED_SECONDS_MAX
-    while time.monotonic() < deadline:
+    # The child knows how long it may take: it ends if the cluster does not become ready.
+    while True:
         if child.poll() is not None:
             watcher.done()
             for line in process.last_lines(log, 20):
@@ -235,8 +234,6 @@ def _await_detached(
                 raise fail(str(error)) from error
         watcher.progress("starting in the background")
         time.sleep(supervise.POLL_SECONDS)
-    child.terminate()
-    raise fail(f"the cluster was not ready in time; see {log}")
 
 
 @app.command(epilog="Examples:\n\n  isthmus down\n\n  isthmus down --data-dir /tmp/second")

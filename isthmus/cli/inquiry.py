@@ -1,4 +1,5 @@
-"""Asking a coordinator (io): for its status, and to change what nodes keep on disk.
+"""Asking a coordinator (io): for its status, and to change what nodes keep on disk; and nodes
+whether they load.
 
 One connection, one call, bounded in time. Whatever goes wrong becomes `Unanswered` with a sentence
 for the user: nobody listens there, somebody else does, or it is too busy to say.
@@ -13,6 +14,7 @@ import trio
 from isthmus.wire.link import LinkError, RpcClient, RpcError
 
 ANSWER_SECONDS_MAX = 5.0
+LOADING_SECONDS_MAX = 1.0
 
 
 class Unanswered(Exception):
@@ -27,6 +29,18 @@ async def status(address: str) -> dict[str, object]:
 async def set_persistence(address: str, policy: str) -> dict[str, object]:
     """Set the persistence policy; the status after it is committed. Raises Unanswered."""
     return await _call(address, "set_persistence", policy=policy)
+
+
+async def loading(host: str, port: int) -> bool:
+    """True if a node answers there that it is loading its data."""
+    with trio.move_on_after(LOADING_SECONDS_MAX):
+        try:
+            async with await trio.open_tcp_stream(host, port) as stream:
+                await stream.send_all(b"PING\r\n")
+                return bytes(await stream.receive_some(64)).startswith(b"-LOADING")
+        except (OSError, trio.BrokenResourceError):
+            return False
+    return False
 
 
 async def _call(address: str, method: str, **params: object) -> dict[str, object]:

@@ -1,8 +1,9 @@
 """Running a local cluster (io): start in order, keep running, stop in order.
 
 Start: the coordinator first; once it answers, all nodes and proxies; ready when the coordinator
-says that every slot is served. A process that ends before that ends the attempt: it would most
-likely end again, and the user is waiting for the reason.
+says that every slot is served. Nodes that load their data may take as long as it takes. A process
+that ends before that ends the attempt: it would most likely end again, and the user is waiting for
+the reason.
 
 Afterwards a process that ends is started again, after a pause that doubles with each failure
 within RESTART_WINDOW_SECONDS; after RESTARTS_MAX of them it is left down, and said so. The others
@@ -34,6 +35,7 @@ READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 10.0
 NODE_STOP_SECONDS_MAX = 300.0
 POLL_SECONDS = 0.1
+LOADING_POLL_SECONDS = 5.0
 RESTARTS_MAX = 5
 RESTART_WINDOW_SECONDS = 60.0
 RESTART_PAUSE_SECONDS = 0.5
@@ -145,10 +147,11 @@ class Supervisor:
             for child in coordinators:
                 self._spawn(child, nursery)
             self.watcher.progress("coordinator starting")
-            await self._decide(await self._answer())
+            if not await self._decide(await self._answer(), nursery):
+                return
             for child in others:
                 self._spawn(child, nursery)
-            status = await self._whole()
+            status = await self._whole(bound)
         if bound.cancelled_caught:
             self._fail(
                 f"the cluster was not ready after {READY_SECONDS_MAX:g} s; "
@@ -168,7 +171,7 @@ class Supervisor:
             except inquiry.Unanswered:
                 await trio.sleep(POLL_SECONDS)
 
-    async def _decide(self, status: dict[str, object]) -> None:
+    async def _decide(self, status: dict[str, object], nursery: trio.Nursery) -> bool:
         """A cluster that had another persistence policy than the user wants now gets that one."""
         wanted = self.options.persistence
         if wanted is not None and status.get("persistence") != wanted:
@@ -176,15 +179,26 @@ class Supervisor:
             try:
                 await self.decide(self.options.coordinator, wanted)
             except inquiry.Unanswered as error:
-                raise NotStarted(str(error)) from error
+                self._fail(str(error), nursery)
+                return False
+        return True
 
-    async def _whole(self) -> dict[str, object]:
+    async def _whole(self, bound: trio.CancelScope) -> dict[str, object]:
+        """Wait for the whole cluster; `bound` moves on while nodes load what they have kept."""
+        ports = [child.spec.port for child in self.children if child.spec.role == "node"]
+        asked = trio.current_time()
         while True:
             status = await self._answer()
             whole, text = ready(status, self.options.shards, self.options.proxies)
             if whole:
                 return status
             self.watcher.progress(text)
+            if trio.current_time() - asked > LOADING_POLL_SECONDS:
+                asked = trio.current_time()
+                loading = [port for port in ports if await inquiry.loading(HOST, port)]
+                if loading:
+                    bound.deadline = asked + READY_SECONDS_MAX
+                    self.watcher.progress(f"{text}; {len(loading)} loading their data")
             await trio.sleep(POLL_SECONDS)
 
     def _spawn(self, child: Child, nursery: trio.Nursery) -> None:
@@ -261,14 +275,15 @@ class Supervisor:
         alive = [child.running for child in group if child.running is not None]
         for running in alive:
             running.terminate()
-        nodes = any(child.spec.role == "node" for child in group)
-        patience = NODE_STOP_SECONDS_MAX if nodes else STOP_SECONDS_MAX
-        with trio.move_on_after(0 if hurry.is_set() else patience) as bound:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cut_short, hurry, bound)
-                for running in alive:
-                    await process.ended(running.pid)
-                nursery.cancel_scope.cancel()
+        await _all_ended(alive, hurry, STOP_SECONDS_MAX)
+        late = [
+            c for c in group if c.spec.role == "node" and c.running and c.running.poll() is None
+        ]
+        if late and not hurry.is_set():
+            for child in late:
+                text = f"{child.spec.name} is still stopping; it may be saving its data"
+                self.watcher.event(text, process.last_lines(child.log, 3))
+            await _all_ended(alive, hurry, NODE_STOP_SECONDS_MAX - STOP_SECONDS_MAX)
         for child in group:
             if child.running is None:
                 continue
@@ -277,6 +292,18 @@ class Supervisor:
                 child.running.kill()
             child.running.wait()
             child.running = None
+
+
+async def _all_ended(
+    alive: Sequence[subprocess.Popen[bytes]], hurry: trio.Event, seconds: float
+) -> None:
+    """Wait until all have ended, for so long, or until somebody is in a hurry."""
+    with trio.move_on_after(0 if hurry.is_set() else seconds) as bound:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cut_short, hurry, bound)
+            for running in alive:
+                await process.ended(running.pid)
+            nursery.cancel_scope.cancel()
 
 
 async def _until_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,3 +199,131 @@ def test_a_second_signal_kills_who_ignores_the_first(tmp_path: Path) -> None:
     trio.run(run)
     assert any("killing it" in text for text in cluster.told)
     assert gone(cluster)
+
+
+@pytest.mark.slow
+def test_a_node_that_saves_gets_time_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "STOP_SECONDS_MAX", 0.3)
+    os.mkfifo(tmp_path / "fifo")
+    saving = "trap 'echo saving; read -t 1 line <&3; echo saved; exit 0' TERM"
+    deaf = "echo deaf; while :; do read line <&3; done 3<>fifo"
+    node = f'exec bash -c "cd {tmp_path}; {saving}; {deaf}"'
+    cluster = Cluster(tmp_path, {"node": node})
+    log = tmp_path / "logs" / "node-0.log"
+
+    async def run() -> None:
+        with trio.fail_after(SECONDS_MAX):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cluster.supervisor.run)
+                await cluster.is_ready.wait()
+                while not log.exists() or "deaf" not in log.read_text():
+                    await trio.lowlevel.checkpoint()
+                os.kill(os.getpid(), signal.SIGINT)
+
+    trio.run(run)
+    assert any("node-0 is still stopping" in text for text in cluster.told)
+    assert not any("killing it" in text for text in cluster.told)
+    assert "saved" in log.read_text()
+    assert gone(cluster)
+
+
+@pytest.mark.slow
+def test_the_policy_that_is_wanted_is_set_before_nodes_start(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    decided: list[tuple[str, str, int]] = []
+
+    async def decide(address: str, policy: str) -> dict[str, object]:
+        await trio.lowlevel.checkpoint()
+        decided.append((address, policy, len(cluster.started)))
+        return WHOLE
+
+    chosen = replace(options(tmp_path), persistence="rdb:1h")
+    cluster.supervisor = supervise.Supervisor(
+        chosen, make(chosen), cluster, start=cluster.start, ask=cluster.ask, decide=decide
+    )
+
+    async def run() -> None:
+        with trio.fail_after(SECONDS_MAX):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cluster.supervisor.run)
+                await cluster.is_ready.wait()
+                os.kill(os.getpid(), signal.SIGINT)
+
+    trio.run(run)
+    assert decided == [("127.0.0.1:9400", "rdb:1h", 1)]
+    assert gone(cluster)
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_does_not_take_the_policy(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+
+    async def decide(address: str, policy: str) -> dict[str, object]:
+        await trio.lowlevel.checkpoint()
+        raise inquiry.Unanswered("it says no")
+
+    cluster.supervisor.options = replace(options(tmp_path), persistence="rdb:1h")
+    cluster.supervisor.decide = decide
+
+    async def run() -> None:
+        with trio.fail_after(SECONDS_MAX):
+            await cluster.supervisor.run()
+
+    with pytest.raises(supervise.NotStarted, match="it says no"):
+        trio.run(run)
+    assert [role for role, _ in cluster.started] == ["coordinator"]
+    assert gone(cluster)
+
+
+@pytest.mark.slow
+def test_nodes_that_load_get_the_time_they_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "READY_SECONDS_MAX", 1.0)
+    monkeypatch.setattr(supervise, "LOADING_POLL_SECONDS", 0.2)
+    cluster = Cluster(tmp_path)
+    began = time.monotonic()
+    asked: list[int] = []
+
+    async def loading(host: str, port: int) -> bool:
+        await trio.lowlevel.checkpoint()
+        asked.append(port)
+        return time.monotonic() - began < 2
+
+    async def ask(address: str) -> dict[str, object]:
+        await trio.lowlevel.checkpoint()
+        return WHOLE if time.monotonic() - began > 2 else {"processes": []}
+
+    monkeypatch.setattr(inquiry, "loading", loading)
+    cluster.supervisor.ask = ask
+
+    async def run() -> None:
+        with trio.fail_after(SECONDS_MAX):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cluster.supervisor.run)
+                await cluster.is_ready.wait()
+                os.kill(os.getpid(), signal.SIGINT)
+
+    trio.run(run)
+    assert set(asked) == {8500} and any("1 loading their data" in text for text in cluster.told)
+
+
+async def test_asking_who_loads(nursery: trio.Nursery) -> None:
+    for reply, wanted in ((b"-LOADING Redis is\r\n", True), (b"+PONG\r\n", False), (b"", False)):
+
+        async def answer(stream: trio.SocketStream, reply: bytes = reply) -> None:
+            async with stream:
+                await stream.receive_some(64)
+                if reply:
+                    await stream.send_all(reply)
+
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, answer, listeners)
+        port = listeners[0].socket.getsockname()[1]
+        assert await inquiry.loading("127.0.0.1", port) == wanted
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        assert not await inquiry.loading("127.0.0.1", unused.getsockname()[1])
+    nursery.cancel_scope.cancel()

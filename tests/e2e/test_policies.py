@@ -187,6 +187,27 @@ def test_nodes_keep_their_policy_without_a_coordinator(tmp_path: Path) -> None:
         assert all_back(ports.proxy)
 
 
+def test_a_node_that_cannot_is_named_and_tries_again(tmp_path: Path) -> None:
+    ports = e2e.free_ports(1)
+    with e2e.running(tmp_path, 1, "--persistence", "off", ports=ports):
+        in_the_way = tmp_path / "node-0/dump.rdb"
+        in_the_way.mkdir()
+        done = e2e.isthmus("persistence", "set", "rdb:1h", "--data-dir", str(tmp_path))
+        assert done.returncode == 1
+        assert f"rdb:1h is not in force yet on 127.0.0.1:{ports.node}" in done.stderr
+        assert "cannot change: the snapshot could not be written" in done.stdout
+        status = e2e.isthmus("status", "--data-dir", str(tmp_path)).stdout
+        assert "cannot change" in status and "persistence rdb:1h" in status
+        in_the_way.rmdir()
+        # The same again is no change; it waits until the node has tried again.
+        for _ in range(20):
+            done = e2e.isthmus("persistence", "set", "rdb:1h", "--data-dir", str(tmp_path))
+            if done.returncode == 0:
+                break
+        assert persistence(tmp_path)["nodes"][0]["policy"] == "rdb:1h"
+        assert in_the_way.is_file()
+
+
 def comes_back(port: int) -> bool:
     """Wait, bounded, until somebody listens on a port again."""
     retry = Retry(ConstantBackoff(0.1), 200, supported_errors=(OSError,))
@@ -207,6 +228,7 @@ def test_files_of_several_databases_are_refused(tmp_path: Path, kind: str) -> No
         await_output(alone, b"node_ready", e2e.START_SECONDS_MAX)
         with redis.Redis(port=port, db=3, socket_timeout=10) as client:
             client.set("k", "v")
+            client.save()
     finally:
         stop(alone)
     done = subprocess.run(

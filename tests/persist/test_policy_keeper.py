@@ -153,6 +153,7 @@ def test_a_disk_that_is_in_the_way(folder: Path, policy: str) -> None:
     assert it.health()["policy"] == before == str(remembered(folder))
     problem = str(it.health()["problem"])
     assert "cannot change" in problem and len(problem) <= PROBLEM_CHARS_MAX
+    assert it("SET", "k", "v") == b"OK" and it.kept.commit(), "the old policy is served"
     it.kept.snapshots.new_file = broken  # type: ignore[method-assign]
     it.work()
     assert it.health()["policy"] == before, "not at once again"
@@ -176,6 +177,20 @@ def test_misconf_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not it.kept.commit()
     problem = it.health()["problem"]
     assert problem == "writes are refused (MISCONF): append only file: No space left on device"
+
+
+def test_a_save_that_failed_is_seen(folder: Path) -> None:
+    it = Member(folder)
+    it.told("rdb:1h")
+    it.work()
+    it.kept.snapshots.last_ok = False
+    it.kept.regate()
+    assert it.health()["problem"] == "the last snapshot failed: writes are refused (MISCONF)"
+    assert it("SET", "k", "v").args[0].startswith("MISCONF")
+    it("CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
+    assert it.health()["problem"] == "the last snapshot failed"
+    it("SAVE")
+    assert it.health()["problem"] == ""
 
 
 def test_a_folder_of_an_older_version(folder: Path) -> None:

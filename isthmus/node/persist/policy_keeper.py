@@ -202,7 +202,7 @@ class PolicyKeeper:
             if wanted.kind == AOF:
                 done = self.append(wanted)
             elif wanted.kind == RDB:
-                done = self.snapshot(wanted)
+                done = self.snapshot()
             else:
                 done = True
             if done:
@@ -232,10 +232,12 @@ class PolicyKeeper:
             raise OSError("the base of the append only file could not be written")
         return False
 
-    def snapshot(self, wanted: Policy) -> bool:
-        """Write a snapshot, if the one there may lack something. True once there is one."""
+    def snapshot(self) -> bool:
+        """Write a snapshot, if the one there may lack something. True once there is one.
+
+        Save points come afterwards: with them, a snapshot that fails would make writes fail.
+        """
         saves = self.kept.snapshots
-        self.set(save=wanted.save)
         if self.holds(RDB):
             return True
         if self.snapshots_before < 0:
@@ -294,7 +296,7 @@ class PolicyKeeper:
         none_yet = not saves.saves and saves.last_save_s == self.node.started_ms // 1000
         return {
             "policy": str(self.in_force or OFF),
-            "saved_s": 0 if none_yet else saves.last_save_s,
+            "saved_s": 0 if none_yet else max(saves.last_save_s, 0),
             "aof_bytes": aof.total_bytes if aof.enabled else 0,
             "problem": self.trouble()[:PROBLEM_CHARS_MAX],
         }
