@@ -318,25 +318,38 @@ def export(
     else:
         source_name = f"redis://{server.name}"
 
-    async def run() -> dict[str, Any]:
-        if server is None:
-            cluster = await shards.of_coordinator(where)
-        elif one_node:
-            cluster = shards.Cluster(server.name, False, [shards.Shard("0", server)])
-        else:
-            cluster = await shards.behind(server)
-        with Bar("export") as bar:
-            return await Export(cluster, place, gzip, bar).run(source_name)
-
-    try:
-        found = trio.run(run)
-    except* (ExportFailed, shards.Unreachable) as group:
-        raise fail(str(first_error(group))) from group
+    found = _exported(server, where, source_name, place, one_node, gzip)
     if as_json:
         json.dump(found, sys.stdout, indent=1)
         sys.stdout.write("\n")
     else:
         _print(place.name, found)
+
+
+def _exported(
+    server: sync.Server | None,
+    coordinator: str,
+    source: str,
+    place: places.Place,
+    one_node: bool,
+    gzip: bool,
+) -> dict[str, Any]:
+    """Export; the manifest, or the end of the program."""
+
+    async def run() -> dict[str, Any]:
+        if server is None:
+            cluster = await shards.of_coordinator(coordinator)
+        elif one_node:
+            cluster = shards.Cluster(server.name, False, [shards.Shard("0", server)])
+        else:
+            cluster = await shards.behind(server)
+        with Bar("export") as bar:
+            return await Export(cluster, place, gzip, bar).run(source)
+
+    try:
+        return trio.run(run)
+    except* (ExportFailed, shards.Unreachable) as group:
+        raise fail(str(first_error(group))) from group
 
 
 def _print(where: str, found: dict[str, Any]) -> None:

@@ -257,29 +257,50 @@ def import_(
     except ValueError as error:
         raise fail(str(error), 2) from error
 
-    async def run() -> dict[str, Any]:
-        cluster = await shards.behind(server)
-        with import_source.opened(sources, endpoint_url) as opened, Bar("import") as bar:
-            job = Import(opened, cluster, policy, parallel, told, bar)
-            if dry_run:
-                job.plan()
-                return _planned(job)
-            tally, counts = await job.run(SAMPLE_KEYS if verify else 0)
-            different = await differences(tally, job.router) if verify else []
-            return _outcome(job, tally, counts, different, len(tally.sample) if verify else None)
-
-    try:
-        outcome = trio.run(run)
-    except* import_route.BadMapping as group:
-        raise fail(str(first_error(group)), 2) from group
-    except* (ImportFailed, shards.Unreachable, import_source.BadSource, ReplyError) as group:
-        raise fail(str(first_error(group))) from group
+    with_sample = SAMPLE_KEYS if verify else 0
+    outcome = _imported(
+        server, sources, endpoint_url, dry_run=dry_run, policy=policy, parallel=parallel,
+        told=told, sample_max=with_sample,
+    )  # fmt: skip
     if as_json:
         json.dump(outcome, sys.stdout, indent=1)
         sys.stdout.write("\n")
     else:
         _print(outcome)
     raise typer.Exit(0 if outcome["ok"] else 1)
+
+
+def _imported(
+    server: sync.Server,
+    words: list[str],
+    endpoint_url: str | None,
+    *,
+    dry_run: bool,
+    policy: str,
+    parallel: int,
+    told: dict[int, int],
+    sample_max: int,
+) -> dict[str, Any]:
+    """Import; the outcome, or the end of the program."""
+
+    async def run() -> dict[str, Any]:
+        cluster = await shards.behind(server)
+        with import_source.opened(words, endpoint_url) as opened, Bar("import") as bar:
+            job = Import(opened, cluster, policy, parallel, told, bar)
+            if dry_run:
+                job.plan()
+                return _planned(job)
+            tally, counts = await job.run(sample_max)
+            different = await differences(tally, job.router) if sample_max else []
+            read = len(tally.sample) if sample_max else None
+            return _outcome(job, tally, counts, different, read)
+
+    try:
+        return trio.run(run)
+    except* import_route.BadMapping as group:
+        raise fail(str(first_error(group)), 2) from group
+    except* (ImportFailed, shards.Unreachable, import_source.BadSource, ReplyError) as group:
+        raise fail(str(first_error(group))) from group
 
 
 def _facts(job: Import) -> dict[str, Any]:
