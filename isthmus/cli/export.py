@@ -19,10 +19,9 @@ import time
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import trio
-import typer
 
 from isthmus import __version__
 from isthmus.cli import manifest, places, rdb_files, shards, sync
@@ -31,13 +30,6 @@ from isthmus.cli.transfer import Bar, data_dir_coordinator, fail, first_error, s
 GZIP_LEVEL = 1
 PARALLEL = 4
 LOOK_SECONDS = 0.5
-EXAMPLES = (
-    "Examples:\n\n"
-    "  isthmus export /backup/today\n\n"
-    "  isthmus export --from redis://:secret@10.0.0.7:6379 --plain /backup/redis\n\n"
-    "  isthmus export --coordinator 127.0.0.1:9400 s3://bucket/backup/today\n\n"
-    "  isthmus export --endpoint-url http://127.0.0.1:9000 s3://bucket/backup"
-)
 
 
 class ExportFailed(Exception):
@@ -264,47 +256,18 @@ def _utc(when: float, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
     return time.strftime(form, time.gmtime(when))
 
 
-def export(
-    dest: Annotated[
-        str,
-        typer.Argument(
-            metavar="DEST", help="A folder, s3://bucket/prefix or az://container/prefix."
-        ),
-    ],
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="URL",
-            help="redis://[user:password@]host:port: a server, or any node of a cluster.",
-        ),
-    ] = None,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="The cluster of this coordinator; by default the one that isthmus status shows.",
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", metavar="DIR", help="The cluster in DIR.")
-    ] = None,
-    one_node: Annotated[
-        bool, typer.Option("--one-node", help="With --from: that node alone, not its cluster.")
-    ] = False,
-    gzip: Annotated[
-        bool, typer.Option("--gzip/--plain", help="Compress the files, or not.")
-    ] = True,
-    endpoint_url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Where the object store listens, if not at its maker's."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
+def command(
+    *,
+    dest: str,
+    source: str | None,
+    coordinator: str | None,
+    data_dir: Path | None,
+    one_node: bool,
+    gzip: bool,
+    endpoint_url: str | None,
+    as_json: bool,
 ) -> None:
-    """Write the data of a cluster, or of any Redis, to RDB files while it serves.
-
-    One file per shard, read back and compared, and a manifest at the end.
-    """
+    """The command; its options are described in cli/data.py."""
     if source and coordinator:
         raise fail("--from names a server, --coordinator a cluster: which of them?", 2)
     try:

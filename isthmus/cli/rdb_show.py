@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich import box
@@ -36,31 +36,18 @@ from isthmus.cli.transfer import FileBar, fail, say, size_text
 
 PREFIXES_SHOWN = 20
 KEY_CHARACTERS = 60
-EXAMPLES = (
-    "Examples:\n\n"
-    "  isthmus rdb dump.rdb\n\n"
-    "  isthmus rdb dump.rdb --top 50 --prefix-separator / --prefix-depth 2\n\n"
-    "  isthmus rdb dump.rdb --html dump.html"
-)
 
 
-def rdb(
-    target: Annotated[Path, typer.Argument(metavar="FILE", help="An RDB file, plain or gzip.")],
-    top: Annotated[
-        int, typer.Option(metavar="N", min=0, max=10_000, help="How many of the largest keys.")
-    ] = 10,
-    prefix_separator: Annotated[
-        str, typer.Option(metavar="TEXT", help="What ends the prefix of a key.")
-    ] = ":",
-    prefix_depth: Annotated[
-        int, typer.Option(metavar="N", min=1, max=10, help="Separators that a prefix reaches to.")
-    ] = 1,
-    html: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="Write a page with charts as well.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+def command(
+    *,
+    target: Path,
+    top: int,
+    prefix_separator: str,
+    prefix_depth: int,
+    html: Path | None,
+    as_json: bool,
 ) -> None:
-    """Show what an RDB file is made of: types, largest keys, memory by prefix, times to live."""
+    """The command; its options are described in cli/data.py."""
     if not prefix_separator:
         raise fail("--prefix-separator is empty", 2)
     from isthmus.node.commands import load_all
