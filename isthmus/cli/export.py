@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+import typer
 
 from isthmus import __version__
 from isthmus.cli import manifest, places, rdb_files, shards, sync
@@ -311,6 +312,8 @@ def _exported(
 
     try:
         return trio.run(run)
+    except* KeyboardInterrupt as group:
+        raise typer.Abort from group
     except* (ExportFailed, shards.Unreachable) as group:
         raise fail(str(first_error(group))) from group
 

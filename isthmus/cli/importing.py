@@ -260,6 +260,8 @@ def _imported(
 
     try:
         return trio.run(run)
+    except* KeyboardInterrupt as group:
+        raise typer.Abort from group
     except* import_route.BadMapping as group:
         raise fail(str(first_error(group)), 2) from group
     except* (ImportFailed, shards.Unreachable, import_source.BadSource, ReplyError) as group:

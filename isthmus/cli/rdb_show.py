@@ -85,6 +85,10 @@ def _text(key: bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def _keys(count: int) -> str:
+    return f"{count:,} key" + ("s" if count != 1 else "")
+
+
 def _cut(key: bytes) -> str:
     text = _text(key)
     return text if len(text) <= KEY_CHARACTERS else text[: KEY_CHARACTERS - 1] + "…"
@@ -238,14 +242,14 @@ def _literal(text: str) -> Any:
 
 def _page(report: RdbReport) -> str:
     def bars(rows: Sequence[tuple[str, Sum]]) -> list[rdb_html.Row]:
-        return [(n, s.memory, f"{size_text(s.memory)}, {s.keys:,} keys") for n, s in rows]
+        return [(n, s.memory, f"{size_text(s.memory)}, {_keys(s.keys)}") for n, s in rows]
 
     types = [(f"{kind}, {encoding}", part) for (kind, encoding), part in _types(report)]
     prefixes = [(_text(n) or "(none)", part) for n, part in _prefixes(report)[:PREFIXES_SHOWN]]
     charts = [
         rdb_html.chart("Memory by type", bars(types)),
         rdb_html.chart("Memory by prefix", bars(prefixes)),
-        rdb_html.chart("Times to live", [(n, c, f"{c:,} keys") for n, c in _ttls(report)]),
+        rdb_html.chart("Times to live", [(n, c, _keys(c)) for n, c in _ttls(report)]),
     ]
     tables = [rdb_html.table(title, heads, rows) for title, heads, rows, _ in _tables(report)[:4]]
     return rdb_html.page(report.path.name, _facts(report), charts + tables)
