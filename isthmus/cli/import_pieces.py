@@ -22,7 +22,8 @@ from isthmus.node.values.streams import Group, StreamValue
 from isthmus.node.values.zsets import ZSetValue
 
 Argv = list[bytes]
-STRING_BYTES = 8 << 20
+# Below the lowest limit of an argument that a server can be given, 1 MiB.
+STRING_BYTES = 512 << 10
 ARGUMENTS = 512
 BYTES = 1 << 20
 STREAM_PAGE = 256

@@ -7,6 +7,7 @@ compared is all that a client can see of every key.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -260,3 +261,28 @@ def test_every_encoding_libraries_and_what_has_expired(
         assert (done["restored"], done["expired"]) == (len(found), 1)
         assert done["functions"]["loaded"] == 2
         assert target("DBSIZE") == len(found)
+
+
+@pytest.mark.oracle
+def test_what_is_too_large_for_one_argument(three: e2e.Cluster, tmp_path: Path, out: Out) -> None:
+    (tmp_path / "a").mkdir()
+    dest = str(tmp_path / "out")
+    noise = random.Random(7).randbytes(2 << 20)
+    with proxy(three) as source, redis8(tmp_path / "a") as server:
+        source("SET", "large", noise, "PXAT", 4_000_000_000_123)
+        for at in range(0, len(noise), 8192):
+            source("RPUSH", "list", noise[at : at + 8192])
+            source("HSET", "hash", at, noise[at : at + 8192])
+        source("HPEXPIREAT", "hash", 4_000_000_000_000, "FIELDS", 1, 0)
+        wanted = holdings(source, True)
+        assert run(["export", "--data-dir", str(three.data_dir), dest, "--json"]) == 0
+        out()
+        with talking(server.port) as peer:
+            peer("CONFIG", "SET", "proto-max-bulk-len", "1mb")
+            assert run(["import", dest, "--to", url(server.port), "--json"]) == 1
+            done = out()
+            # No string of that server can be so long, in however many pieces it comes.
+            assert (done["in_pieces"], done["failed"]) == (2, 1)
+            assert "b'large'" in done["failures"][0] and peer("EXISTS", "large") == 0
+            del wanted[0, b"large"]
+            assert holdings(peer, True) == wanted
