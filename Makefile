@@ -21,7 +21,7 @@ REQUIREMENTS := import tomllib; \
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build up test test-pure test-clients soak soak-persist lint format docs bench clean distclean
+.PHONY: help venv build up test test-pure test-clients test-objectstore soak soak-persist lint format docs bench clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,12 @@ test-clients: build ## real clients and applications, in an environment of their
 		install -r tests/clients/requirements.txt
 	ISTHMUS_CLIENTS=1 ISTHMUS_PYTHON=$(CURDIR)/$(PY) \
 		.venv-clients/bin/python -m pytest -o filterwarnings= tests/clients $(ARGS)
+
+test-objectstore: build ## export and import with stores that speak S3 and Azure Blob
+	@test -x .venv-objectstore/bin/python || $(PYTHON) -m venv --without-pip .venv-objectstore
+	@$(PY) -m pip --disable-pip-version-check --quiet --python .venv-objectstore/bin/python \
+		install -r .venv/requirements.txt -r tests/objectstore/requirements.txt
+	.venv-objectstore/bin/python -m pytest -o filterwarnings= tests/objectstore $(ARGS)
 
 soak: $(READY) ## random streams against redis-server 8.0 for a while: ARGS="--seconds 600"
 	$(PY) -m tests.oracle.soak $(ARGS)
@@ -77,7 +83,7 @@ clean: ## remove what was built, and caches
 	find isthmus tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## remove .venv too
-	rm -rf .venv .venv-clients
+	rm -rf .venv .venv-clients .venv-objectstore
 
 $(READY): pyproject.toml setup.py
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python"; exit 1; }

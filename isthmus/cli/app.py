@@ -21,14 +21,12 @@ from rich.console import Console
 from isthmus import __version__
 from isthmus.cli import (
     check_aof,
-    export,
-    importing,
+    data,
     inquiry,
     local,
     persistence,
     plan,
     process,
-    rdb_show,
     screen,
     supervise,
 )
@@ -309,9 +307,9 @@ def status(
     console.print(screen.disks(answer))
 
 
-app.command(epilog=export.EXAMPLES)(export.export)
-app.command("import", epilog=importing.EXAMPLES)(importing.import_)
-app.command(epilog=rdb_show.EXAMPLES)(rdb_show.rdb)
+app.command(epilog=data.EXPORT_EXAMPLES)(data.export)
+app.command("import", epilog=data.IMPORTING_EXAMPLES)(data.import_)
+app.command(epilog=data.RDB_SHOW_EXAMPLES)(data.rdb)
 
 
 @app.command()

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from isthmus.cli import check_rdb, screen
+from isthmus.cli import data, screen
 
 if TYPE_CHECKING:
     from isthmus.cli.aof_report import AofReport, Part, Problem
@@ -52,7 +52,7 @@ def check() -> None:
     """Look at files of data: are they whole, what is in them, and mend them."""
 
 
-group.command(epilog=check_rdb.EXAMPLES)(check_rdb.rdb)
+group.command("rdb", epilog=data.CHECK_RDB_EXAMPLES)(data.check_rdb)
 
 
 @group.command(

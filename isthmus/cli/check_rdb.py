@@ -15,7 +15,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich import box
@@ -30,28 +30,16 @@ FINE, PROBLEM, USAGE = 0, 1, 2
 COPY_BYTES = 1 << 20
 NAMES_MAX = 10_000
 END = b"\xff"
-EXAMPLES = (
-    "Examples:\n\n"
-    "  isthmus check rdb dump.rdb\n\n"
-    "  isthmus check rdb --json backup/local_shard-0_20260101T000000Z.rdb.gz\n\n"
-    "  isthmus check rdb --fix dump.rdb"
-)
 
 
-def rdb(
-    target: Annotated[Path, typer.Argument(metavar="FILE", help="An RDB file, plain or gzip.")],
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Write what stands before the damage to FILE.fixed.")
-    ] = False,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="With --fix: also if only the checksum is wrong.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="All that was found, as JSON.")] = False,
+def command(
+    *,
+    target: Path,
+    fix: bool,
+    anyway: bool,
+    as_json: bool,
 ) -> None:
-    """Check an RDB file of any Redis, 2.8 to 8.0: is it whole, and what is in it.
-
-    Exit status 0: nothing is wrong. 1: something was wrong, mended or not. 2: cannot be done.
-    """
+    """The command; its options are described in cli/data.py."""
     try:
         with FileBar(target.name) as bar:
             report = examine(target, bar.show)

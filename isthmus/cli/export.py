@@ -19,7 +19,7 @@ import time
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import trio
 import typer
@@ -31,13 +31,6 @@ from isthmus.cli.transfer import Bar, data_dir_coordinator, fail, first_error, s
 GZIP_LEVEL = 1
 PARALLEL = 4
 LOOK_SECONDS = 0.5
-EXAMPLES = (
-    "Examples:\n\n"
-    "  isthmus export /backup/today\n\n"
-    "  isthmus export --from redis://:secret@10.0.0.7:6379 --plain /backup/redis\n\n"
-    "  isthmus export --coordinator 127.0.0.1:9400 s3://bucket/backup/today\n\n"
-    "  isthmus export --endpoint-url http://127.0.0.1:9000 s3://bucket/backup"
-)
 
 
 class ExportFailed(Exception):
@@ -264,47 +257,18 @@ def _utc(when: float, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
     return time.strftime(form, time.gmtime(when))
 
 
-def export(
-    dest: Annotated[
-        str,
-        typer.Argument(
-            metavar="DEST", help="A folder, s3://bucket/prefix or az://container/prefix."
-        ),
-    ],
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="URL",
-            help="redis://[user:password@]host:port: a server, or any node of a cluster.",
-        ),
-    ] = None,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="The cluster of this coordinator; by default the one that isthmus status shows.",
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", metavar="DIR", help="The cluster in DIR.")
-    ] = None,
-    one_node: Annotated[
-        bool, typer.Option("--one-node", help="With --from: that node alone, not its cluster.")
-    ] = False,
-    gzip: Annotated[
-        bool, typer.Option("--gzip/--plain", help="Compress the files, or not.")
-    ] = True,
-    endpoint_url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Where the object store listens, if not at its maker's."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
+def command(
+    *,
+    dest: str,
+    source: str | None,
+    coordinator: str | None,
+    data_dir: Path | None,
+    one_node: bool,
+    gzip: bool,
+    endpoint_url: str | None,
+    as_json: bool,
 ) -> None:
-    """Write the data of a cluster, or of any Redis, to RDB files while it serves.
-
-    One file per shard, read back and compared, and a manifest at the end.
-    """
+    """The command; its options are described in cli/data.py."""
     if source and coordinator:
         raise fail("--from names a server, --coordinator a cluster: which of them?", 2)
     try:
@@ -318,25 +282,40 @@ def export(
     else:
         source_name = f"redis://{server.name}"
 
-    async def run() -> dict[str, Any]:
-        if server is None:
-            cluster = await shards.of_coordinator(where)
-        elif one_node:
-            cluster = shards.Cluster(server.name, False, [shards.Shard("0", server)])
-        else:
-            cluster = await shards.behind(server)
-        with Bar("export") as bar:
-            return await Export(cluster, place, gzip, bar).run(source_name)
-
-    try:
-        found = trio.run(run)
-    except* (ExportFailed, shards.Unreachable) as group:
-        raise fail(str(first_error(group))) from group
+    found = _exported(server, where, source_name, place, one_node, gzip)
     if as_json:
         json.dump(found, sys.stdout, indent=1)
         sys.stdout.write("\n")
     else:
         _print(place.name, found)
+
+
+def _exported(
+    server: sync.Server | None,
+    coordinator: str,
+    source: str,
+    place: places.Place,
+    one_node: bool,
+    gzip: bool,
+) -> dict[str, Any]:
+    """Export; the manifest, or the end of the program."""
+
+    async def run() -> dict[str, Any]:
+        if server is None:
+            cluster = await shards.of_coordinator(coordinator)
+        elif one_node:
+            cluster = shards.Cluster(server.name, False, [shards.Shard("0", server)])
+        else:
+            cluster = await shards.behind(server)
+        with Bar("export") as bar:
+            return await Export(cluster, place, gzip, bar).run(source)
+
+    try:
+        return trio.run(run)
+    except* KeyboardInterrupt as group:
+        raise typer.Abort from group
+    except* (ExportFailed, shards.Unreachable) as group:
+        raise fail(str(first_error(group))) from group
 
 
 def _print(where: str, found: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ so that a key whose making is slow does not go half made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from heapq import merge
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,8 @@ from isthmus.node.values.streams import Group, StreamValue
 from isthmus.node.values.zsets import ZSetValue
 
 Argv = list[bytes]
-STRING_BYTES = 8 << 20
+# Below the lowest limit of an argument that a server can be given, 1 MiB.
+STRING_BYTES = 512 << 10
 ARGUMENTS = 512
 BYTES = 1 << 20
 STREAM_PAGE = 256
@@ -72,22 +74,40 @@ def _score(score: float) -> bytes:
 
 
 def _stream(key: bytes, value: StreamValue) -> Iterator[Argv]:
-    start = ZERO_ID
-    while found := value.slice(start, MAX_ID, STREAM_PAGE, False):
-        for id, texts in found:
-            yield [b"XADD", key, format_id(id), *texts]
-        if found[-1][0] == MAX_ID:
-            break
-        start = _after(found[-1][0])
-    if not len(value):
+    """Entries, groups, and then what is known of entries that are gone.
+
+    XCLAIM forgets what is pending and no entry, so an entry stands there for it meanwhile.
+    """
+    gone = {
+        id
+        for group in value.groups.values()
+        for id in _pages(group.pending)
+        if not value.contains(id)
+    }
+    placeholders = sorted(gone)
+    made = merge(_stream_entries(value), ((id, [b"x", b"y"]) for id in placeholders))
+    for id, texts in made:
+        yield [b"XADD", key, format_id(id), *texts]
+    if not len(value) and not placeholders:
         # A stream of nothing is made by an entry that goes at once.
         last = value.last_id if value.last_id > ZERO_ID else _after(ZERO_ID)
         yield [b"XADD", key, b"MAXLEN", b"0", format_id(last), b"x", b"y"]
+    for name, group in value.groups.items():
+        yield from _group(key, name, group)
+    for id in placeholders:
+        yield [b"XDEL", key, format_id(id)]
     added, deleted = b"%d" % value.entries_added, format_id(value.top_deleted)
     last_id = format_id(value.last_id)
     yield [b"XSETID", key, last_id, b"ENTRIESADDED", added, b"MAXDELETEDID", deleted]
-    for name, group in value.groups.items():
-        yield from _group(key, name, group)
+
+
+def _stream_entries(value: StreamValue) -> Iterator[tuple[bytes, list[bytes]]]:
+    start = ZERO_ID
+    while found := value.slice(start, MAX_ID, STREAM_PAGE, False):
+        yield from found
+        if found[-1][0] == MAX_ID:
+            return
+        start = _after(found[-1][0])
 
 
 def _group(key: bytes, name: bytes, group: Group) -> Iterator[Argv]:

@@ -17,28 +17,20 @@ import json
 import sys
 import time
 from collections import Counter
-from typing import Annotated, Any
+from typing import Any
 
 import trio
 import typer
 
 from isthmus.cli import import_route, import_source, shards, sync
+from isthmus.cli.data import POLICIES, SAMPLE_KEYS
 from isthmus.cli.import_send import ImportFailed, Item, Sender, Tally
 from isthmus.cli.rdb_entries import Summary, entries, framed
 from isthmus.cli.transfer import Bar, fail, first_error, say
 from isthmus.wire.client import ReplyError
 
-POLICIES = ("fail", "merge", "replace")
 BIG_BYTES = 64 << 20
-SAMPLE_KEYS = 1000
 FUNCTION_VERSION = 10
-EXAMPLES = (
-    "Examples:\n\n"
-    "  isthmus import /backup/today --to redis://127.0.0.1:10000\n\n"
-    "  isthmus import dump.rdb old-shard-*.rdb.gz --to redis://10.0.0.7:8500 --policy merge\n\n"
-    "  isthmus import s3://bucket/backup/today --dry-run\n\n"
-    "  isthmus import dump.rdb --database 3:0 --policy replace --verify"
-)
 
 
 class Import:
@@ -207,48 +199,19 @@ async def differences(tally: Tally, router: import_route.Router) -> list[str]:
     return found
 
 
-def import_(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SRC...",
-            help="RDB files, plain or gzip; folders, s3:// or az:// that isthmus export wrote.",
-        ),
-    ],
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            metavar="URL",
-            help="redis://[user:password@]host:port: a server, any node of a cluster, or a proxy.",
-        ),
-    ] = "redis://127.0.0.1:10000",
-    policy: Annotated[
-        str, typer.Option(metavar="|".join(POLICIES), help="What of keys that are there already.")
-    ] = "fail",
-    parallel: Annotated[
-        int, typer.Option(metavar="N", min=1, max=64, help="Connections to each server.")
-    ] = 2,
-    database: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FROM:TO", help="Put the keys of one database into another."),
-    ] = None,
-    endpoint_url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Where the object store listens, if not at its maker's."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the files, say where keys would go.")
-    ] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help=f"Read up to {SAMPLE_KEYS} keys back and compare.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The outcome, for programs.")] = False,
+def command(
+    *,
+    sources: list[str],
+    to: str,
+    policy: str,
+    parallel: int,
+    database: list[str] | None,
+    endpoint_url: str | None,
+    dry_run: bool,
+    verify: bool,
+    as_json: bool,
 ) -> None:
-    """Read RDB files of any Redis into a server or a cluster, each key where its slot is.
-
-    All files are checked before the first key is sent. What expires keeps its time.
-    """
+    """The command; its options are described in cli/data.py."""
     if policy not in POLICIES:
         raise fail(f"--policy {policy}: one of {', '.join(POLICIES)} is meant", 2)
     try:
@@ -257,29 +220,52 @@ def import_(
     except ValueError as error:
         raise fail(str(error), 2) from error
 
-    async def run() -> dict[str, Any]:
-        cluster = await shards.behind(server)
-        with import_source.opened(sources, endpoint_url) as opened, Bar("import") as bar:
-            job = Import(opened, cluster, policy, parallel, told, bar)
-            if dry_run:
-                job.plan()
-                return _planned(job)
-            tally, counts = await job.run(SAMPLE_KEYS if verify else 0)
-            different = await differences(tally, job.router) if verify else []
-            return _outcome(job, tally, counts, different, len(tally.sample) if verify else None)
-
-    try:
-        outcome = trio.run(run)
-    except* import_route.BadMapping as group:
-        raise fail(str(first_error(group)), 2) from group
-    except* (ImportFailed, shards.Unreachable, import_source.BadSource, ReplyError) as group:
-        raise fail(str(first_error(group))) from group
+    with_sample = SAMPLE_KEYS if verify else 0
+    outcome = _imported(
+        server, sources, endpoint_url, dry_run=dry_run, policy=policy, parallel=parallel,
+        told=told, sample_max=with_sample,
+    )  # fmt: skip
     if as_json:
         json.dump(outcome, sys.stdout, indent=1)
         sys.stdout.write("\n")
     else:
         _print(outcome)
     raise typer.Exit(0 if outcome["ok"] else 1)
+
+
+def _imported(
+    server: sync.Server,
+    words: list[str],
+    endpoint_url: str | None,
+    *,
+    dry_run: bool,
+    policy: str,
+    parallel: int,
+    told: dict[int, int],
+    sample_max: int,
+) -> dict[str, Any]:
+    """Import; the outcome, or the end of the program."""
+
+    async def run() -> dict[str, Any]:
+        cluster = await shards.behind(server)
+        with import_source.opened(words, endpoint_url) as opened, Bar("import") as bar:
+            job = Import(opened, cluster, policy, parallel, told, bar)
+            if dry_run:
+                job.plan()
+                return _planned(job)
+            tally, counts = await job.run(sample_max)
+            different = await differences(tally, job.router) if sample_max else []
+            read = len(tally.sample) if sample_max else None
+            return _outcome(job, tally, counts, different, read)
+
+    try:
+        return trio.run(run)
+    except* KeyboardInterrupt as group:
+        raise typer.Abort from group
+    except* import_route.BadMapping as group:
+        raise fail(str(first_error(group)), 2) from group
+    except* (ImportFailed, shards.Unreachable, import_source.BadSource, ReplyError) as group:
+        raise fail(str(first_error(group))) from group
 
 
 def _facts(job: Import) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich import box
@@ -36,31 +36,18 @@ from isthmus.cli.transfer import FileBar, fail, say, size_text
 
 PREFIXES_SHOWN = 20
 KEY_CHARACTERS = 60
-EXAMPLES = (
-    "Examples:\n\n"
-    "  isthmus rdb dump.rdb\n\n"
-    "  isthmus rdb dump.rdb --top 50 --prefix-separator / --prefix-depth 2\n\n"
-    "  isthmus rdb dump.rdb --html dump.html"
-)
 
 
-def rdb(
-    target: Annotated[Path, typer.Argument(metavar="FILE", help="An RDB file, plain or gzip.")],
-    top: Annotated[
-        int, typer.Option(metavar="N", min=0, max=10_000, help="How many of the largest keys.")
-    ] = 10,
-    prefix_separator: Annotated[
-        str, typer.Option(metavar="TEXT", help="What ends the prefix of a key.")
-    ] = ":",
-    prefix_depth: Annotated[
-        int, typer.Option(metavar="N", min=1, max=10, help="Separators that a prefix reaches to.")
-    ] = 1,
-    html: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="Write a page with charts as well.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+def command(
+    *,
+    target: Path,
+    top: int,
+    prefix_separator: str,
+    prefix_depth: int,
+    html: Path | None,
+    as_json: bool,
 ) -> None:
-    """Show what an RDB file is made of: types, largest keys, memory by prefix, times to live."""
+    """The command; its options are described in cli/data.py."""
     if not prefix_separator:
         raise fail("--prefix-separator is empty", 2)
     from isthmus.node.commands import load_all
@@ -96,6 +83,10 @@ def _text(key: bytes) -> str:
     """A key for people: what cannot be shown is escaped."""
     text = key.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _keys(count: int) -> str:
+    return f"{count:,} key" + ("s" if count != 1 else "")
 
 
 def _cut(key: bytes) -> str:
@@ -251,14 +242,14 @@ def _literal(text: str) -> Any:
 
 def _page(report: RdbReport) -> str:
     def bars(rows: Sequence[tuple[str, Sum]]) -> list[rdb_html.Row]:
-        return [(n, s.memory, f"{size_text(s.memory)}, {s.keys:,} keys") for n, s in rows]
+        return [(n, s.memory, f"{size_text(s.memory)}, {_keys(s.keys)}") for n, s in rows]
 
     types = [(f"{kind}, {encoding}", part) for (kind, encoding), part in _types(report)]
     prefixes = [(_text(n) or "(none)", part) for n, part in _prefixes(report)[:PREFIXES_SHOWN]]
     charts = [
         rdb_html.chart("Memory by type", bars(types)),
         rdb_html.chart("Memory by prefix", bars(prefixes)),
-        rdb_html.chart("Times to live", [(n, c, f"{c:,} keys") for n, c in _ttls(report)]),
+        rdb_html.chart("Times to live", [(n, c, _keys(c)) for n, c in _ttls(report)]),
     ]
     tables = [rdb_html.table(title, heads, rows) for title, heads, rows, _ in _tables(report)[:4]]
     return rdb_html.page(report.path.name, _facts(report), charts + tables)

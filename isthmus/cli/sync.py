@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-import hiredis
 import trio
+
+from isthmus.wire.resp import pack_all
 
 PIECE_BYTES = 256 << 10
 CONNECT_SECONDS_MAX = 10.0
@@ -119,7 +120,7 @@ class _Sync:
 
     async def send(self, *argv: str) -> None:
         """A command."""
-        await self.stream.send_all(hiredis.pack_command(argv))  # type: ignore[arg-type]
+        await self.stream.send_all(pack_all([[word.encode() for word in argv]]))
 
     async def receive(self) -> bytes:
         """More bytes."""

@@ -77,7 +77,7 @@ LAYERS: dict[str, Layer] = {
     "isthmus.coordinator": _layer(
         "isthmus.coordinator", WIRE, SPEC, others="trio prometheus_client msgpack"
     ),
-    "isthmus.cli": _layer(ANYTHING, others="trio typer click rich prometheus_client"),
+    "isthmus.cli": _layer(ANYTHING, others="trio typer click rich prometheus_client obstore"),
     "isthmus.chaos": _layer(ANYTHING, others="trio"),
     "isthmus.deploy": _layer(ANYTHING),
 }
