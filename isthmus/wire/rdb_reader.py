@@ -29,7 +29,7 @@ import struct
 from typing import Any
 
 from isthmus.wire.listpack_reader import read_intset, read_listpack, read_ziplist, read_zipmap
-from isthmus.wire.lzf_decompress import RATIO_MAX, decompress
+from isthmus.wire.lzf import RATIO_MAX, decompress
 
 # What a length byte's low bits say if its high ones say "encoded".
 INT8, INT16, INT32, LZF = 0, 1, 2, 3

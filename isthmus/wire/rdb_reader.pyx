@@ -15,7 +15,7 @@ from isthmus.wire.listpack_read cimport little
 from isthmus.wire.listpack_reader cimport (
     intset_items, listpack_items, zipmap_items, ziplist_items
 )
-from isthmus.wire.lzf_decompress cimport lzf_expand, lzf_fits
+from isthmus.wire.lzf cimport lzf_expand, lzf_fits
 
 INT8, INT16, INT32, LZF = 0, 1, 2, 3
 LENGTH_MAX = (1 << 63) - 1

@@ -1,10 +1,5 @@
 cimport cython
-from libc.stdint cimport uint8_t, uint64_t
-
-
-cdef Py_ssize_t lzf_pack(
-    const uint8_t* data, Py_ssize_t size, uint8_t* out, Py_ssize_t room
-) noexcept nogil
+from libc.stdint cimport uint64_t
 
 
 @cython.final

@@ -8,9 +8,6 @@ As Redis does, a string of at most 11 bytes that is the canonical spelling of an
 number, and one of more than 20 bytes is packed if `compress` is set and it is at least four bytes
 shorter then.
 
-LZF: a byte 000nnnnn and n+1 bytes as they are; or nnnooooo o: copy n+2 bytes from o+1 back; with
-n = 7 a byte that is added to n stands between. Repeats are found by the hash of three bytes.
-
 Twin of rdb_writer.pyx; both write the same bytes.
 """
 
@@ -20,55 +17,10 @@ import struct
 
 from isthmus.wire.digits import parse_int
 from isthmus.wire.listpack import packed, whole
+from isthmus.wire.lzf import compress
 
-_HASH_BITS = 14
-_OFFSET_MAX = 8192
-_MATCH_MAX = 264
-_LITERALS_MAX = 32
 _PACKED_ABOVE_BYTES = 20
 _NUMBER_DIGITS_MAX = 11
-
-
-def pack(data: bytes) -> bytes | None:
-    """LZF: data packed, or None if it is not at least four bytes shorter then."""
-    size = len(data)
-    room = size - 4
-    out = bytearray()
-    seen: dict[int, int] = {}
-    at = begun = 0
-    while at + 2 < size:
-        triple = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-        slot = (triple * 2654435761 & 0xFFFFFFFF) >> (32 - _HASH_BITS)
-        before = seen.get(slot, -1)
-        seen[slot] = at
-        offset = at - before - 1
-        if before < 0 or offset >= _OFFSET_MAX or data[before : before + 3] != data[at : at + 3]:
-            at += 1
-            continue
-        _put_literals(data[begun:at], out)
-        if len(out) + 3 > room:
-            return None
-        longest = min(size - at, _MATCH_MAX)
-        length = 3
-        while length < longest and data[before + length] == data[at + length]:
-            length += 1
-        at += length
-        length -= 2
-        if length < 7:
-            out.append(length << 5 | offset >> 8)
-        else:
-            out += bytes((7 << 5 | offset >> 8, length - 7))
-        out.append(offset & 0xFF)
-        begun = at
-    _put_literals(data[begun:], out)
-    return bytes(out) if 0 < len(out) <= room else None
-
-
-def _put_literals(data: bytes, out: bytearray) -> None:
-    for at in range(0, len(data), _LITERALS_MAX):
-        run = data[at : at + _LITERALS_MAX]
-        out.append(len(run) - 1)
-        out += run
 
 
 def length_bytes(value: int) -> bytes:
@@ -140,7 +92,7 @@ class RdbWriter:
                     self._out += struct.pack(form, value)
                     return 0
         if self.compress and size > _PACKED_ABOVE_BYTES:
-            shorter = pack(data)
+            shorter = compress(data)
             if shorter is not None:
                 self._out.append(0xC3)
                 self._out += length_bytes(len(shorter)) + length_bytes(size) + shorter

@@ -1,97 +1,24 @@
 """Compiled twin of rdb_writer.py, which states the contract.
 
-Strings are packed into the buffer behind room for their head, and moved up to it. The table of
-LZF is never cleared: entries of earlier strings lie below `_base`.
+Strings are packed into the buffer behind room for their head, and moved up to it.
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memmove
 
 from isthmus.wire.digits cimport read_int
 from isthmus.wire.listpack_write cimport put_number, put_text
+from isthmus.wire.lzf cimport lzf_pack
 
 cdef enum:
     START_BYTES = 4096
     KEEP_BYTES_MAX = 1 << 20
-    HASH_BITS = 14
-    OFFSET_MAX = 8192
-    MATCH_MAX = 264
-    LITERALS_MAX = 32
     PACKED_ABOVE_BYTES = 20
     NUMBER_DIGITS_MAX = 11
     LISTPACK_HEAD = 6
-
-# Where each triple of bytes was seen last: a position plus the base of its string.
-cdef uint32_t _seen[1 << HASH_BITS]
-cdef uint32_t _base = 1
-
-
-cdef Py_ssize_t lzf_pack(
-    const uint8_t* data, Py_ssize_t size, uint8_t* out, Py_ssize_t room
-) noexcept nogil:
-    """Pack data; the packed size, or 0 if it would take more than room."""
-    global _base
-    cdef Py_ssize_t at = 0, begun = 0, written = 0, length, longest, offset, before
-    cdef uint32_t triple, slot, base
-    if size > 0x40000000:
-        return 0
-    if _base > <uint32_t>0xF0000000 - <uint32_t>size:
-        memset(_seen, 0, sizeof(_seen))
-        _base = 1
-    base = _base
-    _base += <uint32_t>size
-    while at + 2 < size:
-        triple = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-        slot = (triple * <uint32_t>2654435761) >> (32 - HASH_BITS)
-        before = <Py_ssize_t>_seen[slot] - <Py_ssize_t>base
-        _seen[slot] = base + <uint32_t>at
-        offset = at - before - 1
-        if (
-            before < 0 or offset >= OFFSET_MAX or data[before] != data[at]
-            or data[before + 1] != data[at + 1] or data[before + 2] != data[at + 2]
-        ):
-            at += 1
-            continue
-        written = put_literals(data + begun, at - begun, out, written, room)
-        if written < 0 or written + 3 > room:
-            return 0
-        longest = min(size - at, <Py_ssize_t>MATCH_MAX)
-        length = 3
-        while length < longest and data[before + length] == data[at + length]:
-            length += 1
-        at += length
-        length -= 2
-        if length < 7:
-            out[written] = <uint8_t>(length << 5 | offset >> 8)
-        else:
-            out[written] = <uint8_t>(7 << 5 | offset >> 8)
-            written += 1
-            out[written] = <uint8_t>(length - 7)
-        out[written + 1] = <uint8_t>(offset & 0xFF)
-        written += 2
-        begun = at
-    written = put_literals(data + begun, size - begun, out, written, room)
-    return 0 if written < 0 else written
-
-
-cdef Py_ssize_t put_literals(
-    const uint8_t* data, Py_ssize_t size, uint8_t* out, Py_ssize_t written, Py_ssize_t room
-) noexcept nogil:
-    """Runs of bytes as they are; where writing goes on, or -1 without room."""
-    cdef Py_ssize_t run
-    while size > 0:
-        run = min(size, <Py_ssize_t>LITERALS_MAX)
-        if written + run + 1 > room:
-            return -1
-        out[written] = <uint8_t>(run - 1)
-        memcpy(out + written + 1, data, run)
-        written += run + 1
-        data += run
-        size -= run
-    return written
 
 
 cdef inline Py_ssize_t put_length(char* out, uint64_t value) noexcept:
@@ -291,16 +218,3 @@ cdef class RdbWriter:
             self.buf = NULL
             self.capacity = 0
         return data
-
-
-def pack(bytes data):
-    """LZF: data packed, or None if it is not at least four bytes shorter then."""
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), packed
-    cdef bytes out
-    if size <= 4:
-        return None
-    out = PyBytes_FromStringAndSize(NULL, size - 4)
-    packed = lzf_pack(
-        <const uint8_t*>PyBytes_AS_STRING(data), size, <uint8_t*>PyBytes_AS_STRING(out), size - 4
-    )
-    return out[:packed] if packed else None

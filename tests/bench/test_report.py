@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 
 import pytest
+from rich.console import Console
 
+from bench import screen
 from bench.report import Memory, Row, Sample, UnreadableReport, pair_ratio, parse_report, row_json
+from bench.stalls import Stall
 
 # As redis-benchmark 7.0 prints it to a pipe: progress lines end in CR, then the report.
 PRINTED = (
@@ -112,3 +116,17 @@ def test_memory_json() -> None:
     assert not found.within
     assert found.json()["ours_bytes_per_key"] == 150.0
     assert found.json()["ratio"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("longest_ms", "turn_ms", "within"),
+    [(4.0, None, True), (6.0, None, False), (4.0, 4.9, True), (4.0, 5.1, False), (6.0, 1.0, False)],
+)
+def test_the_budget_of_stalls(longest_ms: float, turn_ms: float | None, within: bool) -> None:
+    out = io.StringIO()
+    idle = Stall("idle", 20.0, 0.5, 2.0, 1000, turn_ms and 0.1)
+    rows = [idle, Stall("UNLINK hash", longest_ms, 1.0, 2.0, 1000, turn_ms)]
+    other = [Stall(row.name, 30.0, 1.0, 2.0, 1000, None) for row in rows]
+    console = Console(file=out, width=200)
+    assert screen.stalls(console, "ours", rows, "theirs", other, 5.0) == within
+    assert ("OVER" in out.getvalue()) != within

@@ -15,6 +15,7 @@ def store() -> Iterator[Store]:
     made = Store()
     yield made
     made.check_replay()
+    made.check_snapshot()
 
 
 @pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
@@ -23,3 +24,4 @@ def either(request: pytest.FixtureRequest) -> Iterator[Store]:
     made = Store(protocol=request.param)
     yield made
     made.check_replay()
+    made.check_snapshot()

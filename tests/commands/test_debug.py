@@ -50,6 +50,7 @@ def debug() -> Iterator[Store]:
     made = Store(enable_debug_command="yes")
     yield made
     made.check_replay()
+    made.check_snapshot()
 
 
 @pytest.mark.parametrize(

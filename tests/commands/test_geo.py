@@ -19,6 +19,7 @@ def sicily() -> Iterator[Store]:
     made("SADD", "set", "x")
     yield made
     made.check_replay()
+    made.check_snapshot()
 
 
 def test_the_examples_of_the_manual(sicily: Store) -> None:

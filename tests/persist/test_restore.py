@@ -23,6 +23,7 @@ def store() -> Any:
     made = Store()
     yield made
     made.check_replay()
+    made.check_snapshot()
 
 
 def sound(value: Any) -> None:

@@ -18,6 +18,7 @@ def store() -> Iterator[Store]:
     made = Store()
     yield made
     made.check_replay()
+    made.check_snapshot()
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 `store("SET", "k", "v")` runs one command and returns the decoded reply (errors as RedisReplyError
 values, not raised). When the test ends, the effects its commands produced are applied to an empty
-keyspace and both must hold the same data: that is persistence and replication, for every command.
+keyspace, and a snapshot of what there is is read into another, and all must hold the same data: that
+is persistence and replication, for every command.
 """
 
 from __future__ import annotations
@@ -21,8 +22,13 @@ from isthmus.node.engine.execute import execute
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
+from isthmus.node.persist.cut import Cut
+from isthmus.node.persist.snapshot_format import end_mark, header
+from isthmus.node.persist.snapshot_read import KeyspaceLoader, read_snapshot
 from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.sinks.notify import Notifier
+from isthmus.wire.crc64 import crc64
+from isthmus.wire.rdb_reader import RdbReader
 from tests.support.shapes import complaint
 
 START_MS = 1_700_000_000_000
@@ -136,3 +142,28 @@ class Store:
             assert re.fullmatch(rb"[A-Z]+", effect.argv[0]), effect.argv
             apply(copy, effect.db, effect.argv)
         assert contents(copy) == contents(self.node.keyspace)
+
+    def check_snapshot(self) -> None:
+        """Write a snapshot, read it into an empty keyspace, and compare."""
+        keyspace = self.node.keyspace
+        copy = Keyspace(Clock(self.clock.now_ms), Rng(2), len(keyspace.databases))
+        load_snapshot(snapshot_of(keyspace), copy)
+        assert contents(copy) == contents(keyspace)
+
+
+def snapshot_of(keyspace: Keyspace) -> bytes:
+    """All keys as a snapshot file."""
+    cut = Cut(keyspace)
+    cut.begin()
+    while cut.step(1 << 40):
+        pass
+    data = header([]) + cut.out.take() + end_mark()
+    return data + crc64(data).to_bytes(8, "little")
+
+
+def load_snapshot(data: bytes, keyspace: Keyspace) -> None:
+    """Fill a keyspace with what a snapshot holds; keys whose time has come, too."""
+    reader = RdbReader(data)
+    for _ in read_snapshot(reader, KeyspaceLoader(keyspace), now_ms=0, keep_expired=True):
+        pass
+    assert not reader.left

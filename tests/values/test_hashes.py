@@ -18,6 +18,7 @@ def store() -> Iterator[Store]:
     made = Store()
     yield made
     made.check_replay()
+    made.check_snapshot()
 
 
 def value_at(store: Store, key: bytes) -> HashValue:

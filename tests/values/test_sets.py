@@ -25,6 +25,7 @@ def store() -> Iterator[Store]:
     made = Store()
     yield made
     made.check_replay()
+    made.check_snapshot()
 
 
 def made_of(members: set[bytes]) -> SetValue:

@@ -23,6 +23,7 @@ cdef class Memory:
     cdef public long long samples
     cdef public long long time_limit_ns
     cdef public long long turn_ns
+    cdef public long long turn_excess
     cdef public long long buffers_bytes
     cdef public dict extra
     cdef public long long extra_bytes
@@ -40,7 +41,7 @@ cdef class Memory:
     @cython.locals(used="long long")
     cpdef long long excess(self)
     @cython.locals(now_ms="long long", started="long long", done="long long", victim=Candidate,
-                   deadline="long long", spent="long long")
+                   deadline="long long", spent="long long", pace="long long")
     cpdef bint make_room(self, Context ctx, object session=?)
     @cython.locals(drawn="long long", db=Database, best=Candidate)
     cpdef Candidate victim(self)

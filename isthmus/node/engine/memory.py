@@ -28,9 +28,10 @@ POOL_ENTRIES = 16
 # How many keys go between two looks at the clock.
 EVICTIONS_PER_CLOCK = 16
 NEVER_NS = (1 << 63) - 1
-# When many clients send commands in one turn of the loop, so many may evict for their whole time;
-# each of the others, EVICTIONS_PER_CLOCK keys.
-TURN_LIMITS = 4
+# When many clients send commands in one turn of the loop, so many may evict for their whole time,
+# each of the others only few keys; unless what they write outgrows what goes.
+TURN_LIMITS = 2
+LATE_EVICTIONS = 4
 BY_CLOCK, BY_COUNTER, BY_EXPIRY = range(3)
 VOLATILE_SLOTS_AGE_MS = 100
 PARAMETERS = (
@@ -63,8 +64,10 @@ class Memory:
         self.volatile_only = False
         self.samples = 5
         self.time_limit_ns = 500_000
-        # How long this turn of the loop has evicted; the server begins each with 0.
+        # How long this turn of the loop has evicted, the server begins each with 0; and by how much
+        # the limit was exceeded when it began to.
         self.turn_ns = 0
+        self.turn_excess = 0
         # Set by the server's cron: what the buffers of clients take.
         self.buffers_bytes = 0
         # What other parts (scripts, backlog ...) hold, as they last reported.
@@ -152,8 +155,11 @@ class Memory:
         deadline: i64 = started
         if self.time_limit_ns == NEVER_NS:
             deadline = NEVER_NS
-        elif self.turn_ns < TURN_LIMITS * self.time_limit_ns:
+        elif self.turn_ns < TURN_LIMITS * self.time_limit_ns or self.excess() > self.turn_excess:
             deadline += self.time_limit_ns
+        if self.turn_ns == 0:
+            self.turn_excess = self.excess()
+        pace = LATE_EVICTIONS if deadline == started else EVICTIONS_PER_CLOCK
         done = 0
         try:
             while self.excess() > 0:
@@ -164,7 +170,7 @@ class Memory:
                     return False
                 victim.db.evict(victim.key)
                 done += 1
-                if done % EVICTIONS_PER_CLOCK == 0:
+                if done % pace == 0:
                     if ctx.clock.mono_ns() >= deadline:
                         self.running = True
                         return True

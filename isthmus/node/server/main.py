@@ -245,6 +245,7 @@ class NodeServer:
                 nursery.start_soon(self.persistence.snapshots.run)
                 nursery.start_soon(self.persistence.aof.run)
                 settle_collector()
+                allocator.settle()
                 log(
                     "node_ready", address=address, metrics=self.metrics_address, pid=os.getpid(),
                     mode="cluster" if self.args.coordinator else "standalone",
@@ -311,7 +312,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop; the exit code."""
     args, rest = parser().parse_known_args(argv)
     load_all()
-    allocator.settle()
     try:
         source = configure(args, rest)
         config = source.config

@@ -42,6 +42,7 @@ PLAIN, PACKED = 1, 2
 WHOLE_SCORE_MAX = 4503599627370496.0
 STRING_SLICE_BYTES = 64 * 1024
 ALL = 1 << 62
+U64 = (1 << 64) - 1
 
 (
     STRING, SET, HASH, ZSET, SET_INTSET, HASH_LISTPACK, ZSET_LISTPACK, LIST_QUICKLIST, SET_LISTPACK,
@@ -320,7 +321,7 @@ def stream_body(out: RdbWriter, value: StreamValue, limit: int) -> Iterator[bool
 def group_body(out: RdbWriter, group: Group, limit: int) -> Iterator[bool]:
     """A group: what it has read, what is pending, its consumers."""
     write_id(out, group.last_id)
-    out.length(group.entries_read & ((1 << 64) - 1))
+    out.length(group.entries_read & U64)
     out.length(len(group.pending))
     size = min(limit, 4096)
     for ids in pages(group.pending, size):
@@ -328,7 +329,8 @@ def group_body(out: RdbWriter, group: Group, limit: int) -> Iterator[bool]:
             found = group.record(id)
             out.raw(id)
             out.number(found[0])
-            out.length(found[1])
+            # It wraps, as in Redis.
+            out.length(found[1] & U64)
         yield True
     out.length(len(group.consumers))
     for name, consumer in group.consumers.items():

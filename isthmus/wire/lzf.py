@@ -1,4 +1,4 @@
-"""LZF, the way back: what Redis' compressed strings were before (Tier C twin).
+"""LZF, the compression of strings in RDB (Tier C twin).
 
 The format is a sequence of instructions, each begun by one control byte:
 
@@ -9,6 +9,9 @@ The format is a sequence of instructions, each begun by one control byte:
 The output's size is known beforehand, and reaching exactly that with the last byte of the input is
 the only success. Nothing is allocated for a size that the input cannot reach: three bytes make
 264 at most.
+
+Compressing finds repeats by the hash of three bytes, the latest place of each; both twins write the
+same bytes.
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ from typing import Any
 
 # 264 bytes from 3 of input is the best there is.
 RATIO_MAX = 88
+_HASH_BITS = 14
+_OFFSET_MAX = 8192
+_MATCH_MAX = 264
+_LITERALS_MAX = 32
 
 
 def decompress(data: Any, size: int) -> bytes:
@@ -58,3 +65,45 @@ def decompress(data: Any, size: int) -> bytes:
     if len(out) != size or at != end:
         raise ValueError(f"compressed data is not that of {size} bytes")
     return bytes(out)
+
+
+def compress(data: bytes) -> bytes | None:
+    """Data packed, or None if it is not at least four bytes shorter then."""
+    size = len(data)
+    room = size - 4
+    out = bytearray()
+    seen: dict[int, int] = {}
+    at = begun = 0
+    while at + 2 < size:
+        triple = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+        slot = (triple * 2654435761 & 0xFFFFFFFF) >> (32 - _HASH_BITS)
+        before = seen.get(slot, -1)
+        seen[slot] = at
+        offset = at - before - 1
+        if before < 0 or offset >= _OFFSET_MAX or data[before : before + 3] != data[at : at + 3]:
+            at += 1
+            continue
+        _put_literals(data[begun:at], out)
+        if len(out) + 3 > room:
+            return None
+        longest = min(size - at, _MATCH_MAX)
+        length = 3
+        while length < longest and data[before + length] == data[at + length]:
+            length += 1
+        at += length
+        length -= 2
+        if length < 7:
+            out.append(length << 5 | offset >> 8)
+        else:
+            out += bytes((7 << 5 | offset >> 8, length - 7))
+        out.append(offset & 0xFF)
+        begun = at
+    _put_literals(data[begun:], out)
+    return bytes(out) if 0 < len(out) <= room else None
+
+
+def _put_literals(data: bytes, out: bytearray) -> None:
+    for at in range(0, len(data), _LITERALS_MAX):
+        run = data[at : at + _LITERALS_MAX]
+        out.append(len(run) - 1)
+        out += run
