@@ -23,8 +23,14 @@ cdef extern from *:
     #else
     #define isthmus_hash_of(p, n) _Py_HashBytes((p), (n))
     #endif
+    #if defined(__GNUC__)
+    #define isthmus_load(p) __builtin_prefetch(p)
+    #else
+    #define isthmus_load(p) ((void)(p))
+    #endif
     """
     Py_ssize_t isthmus_hash_of(const void* p, Py_ssize_t n) noexcept
+    void isthmus_load(const void* p) noexcept
 
 MARKS_NONE, MARKS_IDLE, MARKS_USES = 0, 1, 2
 
@@ -96,6 +102,17 @@ cpdef int save_all(Table table, RdbWriter out, int marks, long long now_s, list 
     return 0
 
 
+cdef inline Py_ssize_t bucket_at(Table table, long long cursor) noexcept:
+    """The bucket of a cursor; behind the end the walk begins again."""
+    return table.index(<Py_ssize_t>reversed32(<uint64_t>cursor & 0xFFFFFFFF))
+
+
+cdef inline bint before_cursor(Rec* rec, long long cursor) noexcept:
+    return <long long>reversed32(
+        <uint64_t>isthmus_hash_of(rec_key(rec), rec_klen(rec)) & 0xFFFFFFFF
+    ) < cursor
+
+
 cpdef long long save_bucket(
     Table table, long long cursor, RdbWriter out, int marks, long long now_s, set skip, list objects
 ) except -1:
@@ -103,19 +120,23 @@ cpdef long long save_bucket(
     next cursor, 0 at the end."""
     cdef Py_ssize_t bucket, low = table.mask >> 1
     cdef long long width
+    cdef bint part
     cdef Rec* rec
     if table.nbuckets == 0:
         return 0
-    bucket = table.index(<Py_ssize_t>reversed32(<uint64_t>cursor & 0xFFFFFFFF))
+    bucket = bucket_at(table, cursor)
     if bucket > low or bucket + low + 1 < table.nbuckets:
         width = (<long long>1 << 32) // (table.mask + 1)
     else:
         width = (<long long>1 << 32) // (low + 1)
+    # Buckets are not met in the order in which they lie: the next ones are fetched meanwhile.
+    isthmus_load(&table.buckets[bucket_at(table, cursor + 4 * width)])
+    isthmus_load(table.buckets[bucket_at(table, cursor + 2 * width)])
+    # Unless the table has shrunk, the cursor is where a bucket begins.
+    part = cursor & (width - 1) != 0
     rec = table.buckets[bucket]
     while rec != NULL:
-        if <long long>reversed32(
-            <uint64_t>isthmus_hash_of(rec_key(rec), rec_klen(rec)) & 0xFFFFFFFF
-        ) >= cursor and (
+        if not (part and before_cursor(rec, cursor)) and (
             skip is None or PyBytes_FromStringAndSize(rec_key(rec), rec_klen(rec)) not in skip
         ):
             save(rec, out, marks, now_s, objects)
