@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from isthmus import __version__
-from isthmus.cli import inquiry, local, plan, process, screen, supervise
+from isthmus.cli import check_aof, inquiry, local, plan, process, screen, supervise
 from isthmus.cli.plan import Options
 
 DOWN_SECONDS_MAX = 30.0
@@ -36,6 +36,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+app.add_typer(check_aof.group)
 
 
 def data_dir_default() -> Path:

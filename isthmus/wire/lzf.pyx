@@ -2,8 +2,8 @@
 """LZF in C; lzf.py has the format and the contract.
 
 Every read is checked against the input's end and every write against the output's, which the caller
-has allocated. It may not touch the interpreter but to say that something is wrong. The table of what
-was seen is never cleared: entries of earlier data lie below `_base`.
+has allocated. It may not touch the interpreter but to say that something is wrong. The table of
+what was seen is never cleared: entries of earlier data lie below `_base`.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -11,8 +11,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+RATIO_MAX = 88
+
 cdef enum:
-    RATIO_MAX = 88
+    MOST = 88
     SLOTS = 1 << 16
     OFFSET_MAX = 8192
     MATCH_MAX = 264
@@ -116,7 +118,7 @@ cdef Py_ssize_t put_literals(
 
 cdef bint lzf_fits(Py_ssize_t size, uint64_t out_size) noexcept nogil:
     """True if so many compressed bytes can become out_size."""
-    return out_size <= <uint64_t>size * RATIO_MAX
+    return out_size <= <uint64_t>size * MOST
 
 
 cdef bint lzf_expand(

@@ -1,6 +1,7 @@
 """Compiled twin of rdb_writer.py, which states the contract.
 
-Strings are packed into the buffer behind room for their head, and moved up to it.
+Every path makes room first and writes after. How long a string is when it is packed is known only
+then, and it stands before it: so it is packed behind room for its head, and moved up to that.
 """
 
 cimport cython

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from isthmus.cli.aof_report import examine
 from isthmus.node.persist import aof_manifest
 from isthmus.node.persist.aof_scan import CLEAN, AofScanner
 from isthmus.wire.resp import pack
@@ -238,3 +239,35 @@ def test_torn_and_corrupt_as_their_checker_says(
         assert (status == 0) == (scanner.end.kind == CLEAN), said
         if status:
             assert f"ok_up_to={scanner.end.valid}," in said
+
+
+@versions
+def test_our_checker_reads_their_files(version: int, start: Start, tmp_path: Path) -> None:
+    with start(tmp_path, [*af.KEEP, "--aof-timestamp-enabled", "yes"]) as server:
+        peer = Peer(server.port)
+        peer("SET", "before", "x" * 100)
+        rewrite(peer)
+        peer("SET", "after", 1)
+        peer.close()
+    report = examine(tmp_path)
+    assert report.is_fine()
+    base, incr = report.parts
+    assert (base.role, base.format) == ("base", "RDB") and "checksum is right" in base.remark
+    assert dict(incr.names) == {"select": 1, "set": 1} and incr.first_s > 0
+
+
+@versions
+def test_an_upgrade_as_they_do_it(version: int, start: Start, tmp_path: Path) -> None:
+    """The one file of a server before 7 becomes a base, under its own name."""
+    (tmp_path / af.NAME).write_bytes(pack([b"SELECT", b"0"]) + pack([b"SET", b"a", b"1"]))
+    with start(tmp_path, af.KEEP) as server:
+        peer = Peer(server.port)
+        assert peer("GET", "a") == b"1"
+        peer.close()
+    text = (tmp_path / af.FOLDER / aof_manifest.manifest_name(af.NAME)).read_bytes()
+    ours = aof_manifest.next_incr(aof_manifest.upgraded(af.NAME), af.NAME)
+    theirs = aof_manifest.parse(text)
+    assert [(file.name, file.seq, file.kind) for file in theirs.to_load()] == [
+        (file.name, file.seq, file.kind) for file in ours.to_load()
+    ]
+    assert not (tmp_path / af.NAME).exists() and (tmp_path / af.FOLDER / af.NAME).exists()

@@ -114,6 +114,7 @@ def test_cut_at_every_byte_of_the_last_three(sealed: bool) -> None:
         assert end.valid >= max(offset for offset in ends if offset <= cut)
 
 
+@pytest.mark.slow
 def test_a_thousand_flipped_bits() -> None:
     """In a file with seals a flipped bit is found, or changes no command."""
     batches = [
@@ -208,6 +209,10 @@ def test_annotations_of_others_and_times() -> None:
     assert scanner.end is not None and scanner.end.kind == CLEAN
     times = scanner.timestamps
     assert (times.first, times.last, times.count) == (5, 7, 2)
+    for until_s, later_at in ((4, 0), (5, len(data) - 7), (6, len(data) - 7), (7, None)):
+        scanner = AofScanner(data, 0, until_s)
+        list(scanner)
+        assert scanner.later_at == later_at
     for line in (b"#TS:\r\n", b"#TS:1x\r\n", b"#CRC:12:3\r\n", b"#CRC:\r\n"):
         assert scan(data + line)[1].reason == "an annotation that cannot be read"
 

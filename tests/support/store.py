@@ -2,13 +2,14 @@
 
 `store("SET", "k", "v")` runs one command and returns the decoded reply (errors as RedisReplyError
 values, not raised). When the test ends, the effects its commands produced are applied to an empty
-keyspace, and a snapshot of what there is is read into another, and all must hold the same data: that
-is persistence and replication, for every command.
+keyspace, are written as an AOF and run again as one, and a snapshot of what there is is read into
+another: all must hold the same data, which is persistence and replication, for every command.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 import hiredis
@@ -22,7 +23,10 @@ from isthmus.node.engine.execute import execute
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
+from isthmus.node.persist.aof_format import NO_DB, encode_batch
+from isthmus.node.persist.aof_scan import CLEAN, AofScanner
 from isthmus.node.persist.cut import Cut
+from isthmus.node.persist.replay import AofReplay
 from isthmus.node.persist.snapshot_format import end_mark, header
 from isthmus.node.persist.snapshot_read import KeyspaceLoader, read_snapshot
 from isthmus.node.scripting.scripts import Scripts
@@ -71,6 +75,45 @@ def contents(keyspace: Keyspace) -> dict[tuple[int, bytes], tuple[Any, int]]:
     return found
 
 
+def codes(keyspace: Keyspace) -> list[bytes]:
+    """The code of all function libraries."""
+    return sorted(keyspace.libraries.library_codes())
+
+
+@cache
+def aof_node() -> Node:
+    """The node that every test's AOF is run on, empty; a new one each time would take longer."""
+    node = Node(Clock(START_MS), Rng(2), Config({"databases": "64"}), "0" * 40)
+    Scripts(node)
+    return node
+
+
+def check_aof(effects: list[Effect], keyspace: Keyspace) -> None:
+    """Write effects as an AOF, run that, and compare what it makes with the keyspace."""
+    node = aof_node()
+    node.clock.now_ms = keyspace.clock.now_ms
+    data, selected = b"", NO_DB
+    for effect in effects:
+        more, selected = encode_batch([effect], selected)
+        data += more
+    replay = AofReplay(node)
+    replay.begin()
+    scanner = AofScanner(data)
+    try:
+        for offset, argv in scanner:
+            replay.run(offset, argv)
+        assert scanner.end is not None and scanner.end.kind == CLEAN
+        assert replay.first_failure is None, replay.first_failure
+        assert contents(node.keyspace) == contents(keyspace)
+        assert codes(node.keyspace) == codes(keyspace)
+    finally:
+        replay.end()
+        for db in node.keyspace.databases:
+            db.forget_all()
+        if codes(node.keyspace):
+            node.scripts.flush_libraries()
+
+
 class Recorder:
     def __init__(self) -> None:
         self.effects_seen: list[Effect] = []
@@ -93,6 +136,8 @@ class Store:
         self.client.protocol = protocol
         self.recorder = Recorder()
         self.node.keyspace.log.attach(self.recorder)
+        # False where the effects, as in Redis, do not say all.
+        self.aof = True
 
     def raw(self, *args: Any, client: Any = None) -> bytes:
         """Run one command and return the bytes of its reply."""
@@ -142,6 +187,8 @@ class Store:
             assert re.fullmatch(rb"[A-Z]+", effect.argv[0]), effect.argv
             apply(copy, effect.db, effect.argv)
         assert contents(copy) == contents(self.node.keyspace)
+        if self.aof:
+            check_aof(self.recorder.effects_seen, self.node.keyspace)
 
     def check_snapshot(self) -> None:
         """Write a snapshot, read it into an empty keyspace, and compare."""

@@ -60,6 +60,14 @@ def wrong_subcommand(word: bytes) -> RedisError:
     )  # fmt: skip
 
 
+def changed(ctx: Context, commands: list[list[bytes]]) -> None:
+    """Libraries have changed: an effect of its own kind, which belongs to no key and no event."""
+    ctx.log.dirty += 1
+    if ctx.log.recording:
+        for argv in commands:
+            ctx.log.append(ctx.db.index, argv, b"", b"")
+
+
 @command("FCALL function numkeys [key [key ...]] [arg [arg ...]]", since="7.0.0",
          group="scripting", flags=RUNS | MAY_REPLICATE, categories="SCRIPTING", keys=RW_KEYS,
          complexity=DEPENDS_ON_FUNCTION, reply=ANY)  # fmt: skip
@@ -96,6 +104,7 @@ def function_load(ctx: Context, argv: list[bytes]) -> None:
         if word.lower() != b"replace":
             raise RedisError(b"ERR Unknown option given: " + word)
     ctx.reply.bulk(ctx.node.scripts.load_library(argv[-1], len(argv) > 3))
+    changed(ctx, [[b"FUNCTION", b"LOAD", b"REPLACE", argv[-1]]])
 
 
 @command("FUNCTION DELETE library-name", since="7.0.0", group="scripting", flags=NOSCRIPT | WRITE,
@@ -104,6 +113,7 @@ def function_delete(ctx: Context, argv: list[bytes]) -> None:
     """Delete a library and its functions."""
     if not ctx.node.scripts.delete_library(argv[2]):
         raise RedisError(b"ERR Library not found")
+    changed(ctx, [[b"FUNCTION", b"DELETE", argv[2]]])
     ctx.reply.ok()
 
 
@@ -117,6 +127,7 @@ def function_flush(ctx: Context, argv: list[bytes]) -> None:
     if len(argv) == 3 and argv[2].lower() not in (b"sync", b"async"):
         raise RedisError(b"ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
     ctx.node.scripts.flush_libraries()
+    changed(ctx, [[b"FUNCTION", b"FLUSH"]])
     ctx.reply.ok()
 
 
@@ -242,6 +253,10 @@ def function_restore(ctx: Context, argv: list[bytes]) -> None:
             b"ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE."
         )
     ctx.node.scripts.restore_libraries(argv[2], policy)
+    # All that there is now, whose order of loading does not matter, and no payload of a version.
+    codes = ctx.node.scripts.library_codes()
+    loads = [[b"FUNCTION", b"LOAD", b"REPLACE", code] for code in codes]
+    changed(ctx, [[b"FUNCTION", b"FLUSH"], *loads])
     ctx.reply.ok()
 
 

@@ -446,11 +446,12 @@ class Keyspace:
         self.ready: dict[tuple[Database, bytes], None] = {}
         # Hears of every changed key while log.interest has TRACKED (engine/tracking.py).
         self.tracker: Any = None
+        # Where effects of function libraries are applied (node/scripting); None where there are no
+        # scripts.
+        self.libraries: Any = None
         self.databases = [Database(self, index) for index in range(databases)]
         # The cut in progress (persist/cut.py), or None.
         self.cut: Any = None
-        # The function libraries (scripting/scripts.py), which effects change like data.
-        self.libraries: Any = None
 
     def discard(self, value: Any) -> None:
         """Take a value that left the keyspace; a big one waits to be freed in slices."""

@@ -29,6 +29,7 @@ cdef class Table:
     cdef void free_rec(self, Rec* rec) noexcept
     cdef Rec* resize_rec(self, Rec** where, Rec* rec, bint expires, Py_ssize_t vlen) except NULL
 
+    cpdef int reserve(self, Py_ssize_t count) except -1
     cpdef object fetch(self, bytes key, long long now)
     cpdef object get(self, bytes key)
     cpdef bint contains(self, bytes key)

@@ -89,6 +89,10 @@ class Table:
             del source[key]
         self._buckets.append(moved)
 
+    def reserve(self, count: int) -> None:
+        """Make buckets for so many records at once, if there is no record yet."""
+        # Here they are dictionaries, which would cost more than they save.
+
     def _shrink(self) -> None:
         last = self._buckets.pop()
         if self._walked:

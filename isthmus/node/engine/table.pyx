@@ -11,7 +11,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.object cimport PyObject, PyObject_Hash
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from isthmus.node.engine.access cimport access_word, stamped
 from isthmus.node.engine.heap cimport heap_add
@@ -149,6 +149,22 @@ cdef class Table:
                 self.buckets[new] = rec
             else:
                 where = &rec.next
+        return 0
+
+    cpdef int reserve(self, Py_ssize_t count) except -1:
+        """Make buckets for so many records at once, if there is no record yet."""
+        cdef Rec** grown
+        if self.count or count <= self.nbuckets or count < BUCKETS_MIN:
+            return 0
+        grown = <Rec**>PyMem_Realloc(self.buckets, count * sizeof(Rec*))
+        if grown == NULL:
+            raise MemoryError
+        self.account((count - self.capacity) * <Py_ssize_t>sizeof(Rec*))
+        memset(grown, 0, count * sizeof(Rec*))
+        self.buckets = grown
+        self.capacity = self.nbuckets = count
+        while self.mask + 1 < count:
+            self.mask = (self.mask << 1) | 1
         return 0
 
     cdef void shrink(self) noexcept:

@@ -72,7 +72,9 @@ class End:
 class AofScanner:
     """The commands of one file; iterate once, then look at `end`."""
 
-    def __init__(self, data: bytes | bytearray | memoryview, start: int = 0) -> None:
+    def __init__(
+        self, data: bytes | bytearray | memoryview, start: int = 0, until_s: int | None = None
+    ) -> None:
         # The sum of a file with a preamble begins behind it: that has a checksum of its own.
         self.data = memoryview(data).cast("B")
         self.reader = CommandReader(self.data, start)
@@ -81,6 +83,10 @@ class AofScanner:
         self.timestamps = Timestamps()
         self.seals = 0
         self.commands = 0
+        self.transactions = 0
+        # Where the first is that a timestamp says to be later than `until_s`.
+        self.until_s = until_s
+        self.later_at: int | None = None
         self._seal = Seal()
         # The end of the last good seal, and of what is whole; and where an open MULTI began.
         self._sealed = start
@@ -124,6 +130,7 @@ class AofScanner:
             if self._multi_at == _NO_MULTI:
                 return self._corrupt(self.reader.start, "EXEC without MULTI")
             self._multi_at = _NO_MULTI
+            self.transactions += 1
         return True
 
     def _annotation(self, line: bytes) -> bool:
@@ -136,6 +143,8 @@ class AofScanner:
             self.timestamps.first = self.timestamps.first or second
             self.timestamps.last = second
             self.timestamps.count += 1
+            if self.until_s is not None and self.later_at is None and second > self.until_s:
+                self.later_at = self._whole
             return True
         return self._check_seal(line)
 

@@ -8,6 +8,12 @@ from isthmus.node.engine.spec cimport CommandSpec
 cdef long long REPLAY
 cdef long long REPLAYABLE
 
+cdef long long ADMIN, WRITE
+
+@cython.locals(commands=dict, spec=CommandSpec, count=Py_ssize_t, usual=bint)
+cpdef CommandSpec spec_for(long long offset, list[bytes] argv)
+cdef CommandSpec resolve(long long offset, list[bytes] argv)
+
 cdef class AofReplay:
     cdef readonly object node
     cdef Context ctx
@@ -20,9 +26,8 @@ cdef class AofReplay:
     cdef readonly object first_failure
     cdef bint may_pause
 
-    @cython.locals(commands=dict, spec=CommandSpec, count=Py_ssize_t)
+    @cython.locals(spec=CommandSpec)
     cpdef void run(self, long long offset, list[bytes] argv) except *
-    cdef CommandSpec resolve(self, long long offset, list[bytes] argv)
     cdef void select(self, long long offset, list[bytes] argv) except *
     cdef void control(self, long long offset, bytes name) except *
     @cython.locals(ctx=Context, log=EffectLog, gates="long long", origin="long long", denied=bint,

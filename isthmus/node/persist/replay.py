@@ -31,8 +31,10 @@ NAME_BYTES_MAX = 64
 REPLAYABLE = WRITE | READONLY | MAY_REPLICATE
 # They change no data and were heard when they were new.
 SILENT = frozenset({b"publish", b"spublish"})
-# Neither reads nor writes by their flags, and old servers wrote them all the same.
-HARMLESS = frozenset({b"ping", b"echo", b"script|load", b"script|flush", b"discard", b"unwatch"})
+# They neither read nor write by their flags. The last ones only old servers wrote.
+ADMITTED = frozenset(
+    {b"select", b"multi", b"exec", b"ping", b"echo", b"script|load", b"script|flush"}
+)
 
 
 class ReplayError(Exception):
@@ -42,6 +44,33 @@ class ReplayError(Exception):
         super().__init__(f"offset {offset}: {reason}")
         self.offset = offset
         self.reason = reason
+
+
+def spec_for(offset: i64, argv: list[bytes]) -> CommandSpec:
+    """The command that argv calls, if it may stand in an AOF; raises ReplayError."""
+    commands: dict[bytes, CommandSpec] = COMMANDS
+    spec: CommandSpec | None = commands.get(argv[0])
+    if spec is None or spec.handler is None:
+        spec = resolve(offset, argv)
+    count = len(argv)
+    if count != spec.arity and (spec.arity >= 0 or count < -spec.arity):
+        raise ReplayError(offset, f"wrong number of arguments for {shown(spec.name)}")
+    # PFDEBUG is for administrators, and writes.
+    usual = spec.flags & WRITE or (spec.flags & REPLAYABLE and not spec.flags & ADMIN)
+    if not usual and spec.name not in ADMITTED:
+        raise ReplayError(offset, f"{shown(spec.name)} does not belong in an AOF")
+    return spec
+
+
+def resolve(offset: i64, argv: list[bytes]) -> CommandSpec:
+    """A command in mixed case, or a sub-command; raises ReplayError."""
+    spec: CommandSpec | None = COMMANDS.get(argv[0].lower())
+    if spec is not None and spec.handler is None:
+        spec = spec.subcommands.get(argv[1].lower()) if len(argv) > 1 else None
+    if spec is None:
+        name = b" ".join(argv[:2]) if argv[0].lower() in COMMANDS else argv[0]
+        raise ReplayError(offset, f"unknown command {shown(name)}")
+    return spec
 
 
 class AofReplay:
@@ -91,36 +120,18 @@ class AofReplay:
 
     def run(self, offset: i64, argv: list[bytes]) -> None:
         """Apply the command that stands at `offset`; raises ReplayError."""
-        commands: dict[bytes, CommandSpec] = COMMANDS
-        spec: CommandSpec | None = commands.get(argv[0])
-        if spec is None or spec.handler is None:
-            spec = self.resolve(offset, argv)
-        count = len(argv)
-        if count != spec.arity and (spec.arity >= 0 or count < -spec.arity):
-            raise ReplayError(offset, f"wrong number of arguments for {shown(spec.name)}")
+        spec: CommandSpec = spec_for(offset, argv)
         self.commands += 1
-        if spec.flags & ADMIN or not spec.flags & REPLAYABLE:
+        if not spec.flags & REPLAYABLE:
             if spec.name == b"multi" or spec.name == b"exec":
                 self.control(offset, spec.name)
                 return
-            if spec.name != b"select" and spec.name not in HARMLESS:
-                raise ReplayError(offset, f"{shown(spec.name)} does not belong in an AOF")
-        if spec.name in SILENT:
+        elif spec.name in SILENT:
             return
         if self.queueing:
             self.queue.append((offset, spec, argv))
         else:
             self.perform(offset, spec, argv)
-
-    def resolve(self, offset: i64, argv: list[bytes]) -> CommandSpec:
-        """A command in mixed case, or a sub-command; raises ReplayError."""
-        spec: CommandSpec | None = COMMANDS.get(argv[0].lower())
-        if spec is not None and spec.handler is None:
-            spec = spec.subcommands.get(argv[1].lower()) if len(argv) > 1 else None
-        if spec is None:
-            name = b" ".join(argv[:2]) if argv[0].lower() in COMMANDS else argv[0]
-            raise ReplayError(offset, f"unknown command {shown(name)}")
-        return spec
 
     def control(self, offset: i64, name: bytes) -> None:
         """MULTI and EXEC."""

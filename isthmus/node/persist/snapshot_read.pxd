@@ -2,11 +2,12 @@ cimport cython
 
 from isthmus.node.engine.access cimport hinted
 from isthmus.node.engine.keyspace cimport Database, Keyspace
+from isthmus.node.engine.lookahead cimport Lookahead
 from isthmus.node.values.keys cimport load
 from isthmus.node.values.rdb_decode cimport Limits, read_value
 from isthmus.wire.rdb_reader cimport RdbReader
 
-cdef long long SLOT_INFO_CODE
+cdef long long SLOT_INFO_CODE, BATCH_ITEMS
 
 cdef class Report:
     cdef public long long version, keys, expired, empty
@@ -17,6 +18,12 @@ cdef class KeyspaceLoader:
     cdef public Database db
     cdef public list functions
     cdef public dict facts
+    cdef public Lookahead lookahead
+    cdef public list batch
+    cdef public long long room
+    cdef void put(self, bytes key, object value, long long expire_ms, long long mark) except *
+    @cython.locals(batch=list, at="Py_ssize_t")
+    cpdef void flush(self) except *
     cpdef void entry(self, bytes key, object value, long long expire_ms, long long idle_s,
                      long long freq) except *
 
@@ -33,6 +40,7 @@ cdef class SnapshotWalk:
     cdef public long long expire_ms, idle_s, freq
     @cython.locals(reader=RdbReader, stop="Py_ssize_t", ended=bint)
     cpdef bint run(self, long long bytes_max) except -1
+    cdef void flush(self) except *
     cdef void sum_up(self) except *
     cdef void check_sum(self) except *
     @cython.locals(reader=RdbReader, at="Py_ssize_t", key=bytes)

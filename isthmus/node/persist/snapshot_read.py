@@ -32,6 +32,7 @@ from typing import Any, Protocol
 
 from isthmus.node.engine.access import hinted
 from isthmus.node.engine.keyspace import Keyspace
+from isthmus.node.engine.lookahead import BATCH, Lookahead
 from isthmus.node.values.keys import load
 from isthmus.node.values.rdb_decode import (
     DEFAULT_LIMITS,
@@ -43,9 +44,12 @@ from isthmus.node.values.rdb_decode import (
 from isthmus.wire.crc64 import extend
 from isthmus.wire.rdb_reader import RdbReader
 from isthmus.wire.scalars import i64
+from isthmus.wire.slots import SLOTS
 
 VERSION_MAX = 12
 PIECE_BYTES = 1 << 20
+ENTRY_BYTES_MIN = 3
+BATCH_ITEMS: i64 = 3 * BATCH
 SLOT_INFO_CODE: i64 = 0xF4
 SLOT_INFO, FUNCTION, FUNCTION_EARLY, MODULE_AUX = 0xF4, 0xF5, 0xF6, 0xF7
 IDLE, FREQ, AUX, RESIZE, EXPIRE_MS, EXPIRE_S, SELECT, EOF = range(0xF8, 0x100)
@@ -85,11 +89,19 @@ class Report:
 
 
 class KeyspaceLoader:
-    """Fills a keyspace. `functions` and `facts` are left to the caller."""
+    """Fills a keyspace. `functions` and `facts` are left to the caller.
+
+    Keys go in a few at a time, because what they touch is then fetched from memory for all of them
+    at once: whoever calls `entry` calls `flush` in the end.
+    """
 
     def __init__(self, keyspace: Keyspace) -> None:
         self.keyspace = keyspace
         self.db = keyspace.databases[0]
+        self.lookahead = Lookahead()
+        self.room = 0
+        # Key, value, expiry, key, value, expiry...
+        self.batch: list[Any] = []
         self.functions: list[bytes] = []
         self.facts: dict[bytes, bytes] = {}
 
@@ -99,22 +111,42 @@ class KeyspaceLoader:
 
     def select(self, db: i64) -> None:
         """The keys that follow are in this database."""
+        self.flush()
         if db >= len(self.keyspace.databases):
             raise ValueError(
                 f"keys of database {db}, and there are only {len(self.keyspace.databases)}"
             )
         self.db = self.keyspace.databases[db]
+        self.room = 0
 
     def resize(self, keys: i64, volatile: i64) -> None:
-        """Tables grow as they are filled."""
+        """So many keys follow in this database, about."""
+        # Keys are spread over slots evenly, or a slot's table grows as any does.
+        self.room = keys // SLOTS
 
     def entry(self, key: bytes, value: Any, expire_ms: i64, idle_s: i64, freq: i64) -> None:
         """A key; -1 for what is not known of it."""
-        mark: i64 = -1
         if idle_s >= 0 or freq >= 0:
-            mark = hinted(idle_s, freq)
-        if not load(self.db, key, value, expire_ms, mark):
+            self.flush()
+            self.put(key, value, expire_ms, hinted(idle_s, freq))
+            return
+        self.batch.append(key)
+        self.batch.append(value)
+        self.batch.append(expire_ms)
+        if len(self.batch) >= BATCH_ITEMS:
+            self.flush()
+
+    def put(self, key: bytes, value: Any, expire_ms: i64, mark: i64) -> None:
+        """Put a key in its place; ValueError if it is there."""
+        if not load(self.db, key, value, expire_ms, mark, self.room):
             raise ValueError(f"the key {key[:80]!r} twice in database {self.db.index}")
+
+    def flush(self) -> None:
+        """Put the keys that wait in their places."""
+        batch, self.batch = self.batch, []
+        self.lookahead.warm(self.db, batch, 0, 3)
+        for at in range(0, len(batch), 3):
+            self.put(batch[at], batch[at + 1], batch[at + 2], -1)
 
     def function(self, code: bytes) -> None:
         """A library of functions."""
@@ -129,7 +161,7 @@ class SnapshotWalk:
     ) -> None:
         self.reader = reader
         self.into = into
-        self.loader = into if isinstance(into, KeyspaceLoader) else None
+        self.loader: Any = into if isinstance(into, KeyspaceLoader) else None
         self.now_ms = now_ms
         self.keep_expired = keep_expired
         self.limits = limits
@@ -165,10 +197,19 @@ class SnapshotWalk:
                 self.read_entry(kind)
             else:
                 ended = self.read_opcode(kind)
+        if self.loader is not None:
+            self.flush()
         self.sum_up()
         if ended:
             self.check_sum()
         return ended
+
+    def flush(self) -> None:
+        """Let the loader put what waits in its place."""
+        try:
+            self.loader.flush()
+        except ValueError as error:
+            raise self.reader.error(f"before this: {error}") from error
 
     def sum_up(self) -> None:
         """Bring the checksum up to date."""
@@ -233,7 +274,10 @@ class SnapshotWalk:
             self.freq = reader.byte()
         elif code == RESIZE:
             keys = reader.number()
-            self.into.resize(keys, reader.number())
+            volatile = reader.number()
+            # It is a hint, so it is believed as far as it can be true.
+            possible = (reader.size - reader.position) // ENTRY_BYTES_MIN
+            self.into.resize(min(keys, possible), min(volatile, possible))
         elif code == SLOT_INFO:
             for _ in range(3):
                 reader.number()

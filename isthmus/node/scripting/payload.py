@@ -3,8 +3,8 @@
     for each library: byte 0xF5, string code
     two bytes: RDB version, little-endian; eight bytes: CRC-64 of all before, little-endian
 
-Strings are those of snapshots (wire/rdb_writer.py). What is read comes from a client: every length is
-checked against what is there, and what unpacks against its limit.
+Strings are those of snapshots (wire/rdb_writer.py). What is read comes from a client: every length
+is checked against what is there, and what unpacks against what could become of it.
 """
 
 from __future__ import annotations

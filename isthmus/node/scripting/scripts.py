@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from isthmus.node.engine.check import check
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import GATE_BUSY, GATE_MEMORY, NEVER_NS, Context
 from isthmus.node.engine.effect import replays
@@ -109,6 +110,21 @@ def flags_of(text: bytes) -> frozenset[bytes] | None:
         return shebang(text)[0]
     except RedisError:
         return None
+
+
+@replays(b"FUNCTION")
+def replay_function(db: Database, argv: list[bytes]) -> None:
+    """FUNCTION LOAD REPLACE code, FUNCTION DELETE name, FUNCTION FLUSH."""
+    scripts: Scripts | None = db.keyspace.libraries
+    if scripts is None:
+        return
+    if argv[1] == b"LOAD":
+        scripts.load_library(argv[3], True)
+    elif argv[1] == b"DELETE":
+        scripts.delete_library(argv[2])
+    else:
+        check(argv[1] == b"FLUSH", "an effect of FUNCTION that nobody makes")
+        scripts.flush_libraries()
 
 
 class Finished:
@@ -483,9 +499,7 @@ class Scripts:
         """FUNCTION LOAD; the library's name. Raises RedisError."""
         self._load_until_ns = self.ctx.clock.mono_ns() + LOAD_NS_MAX
         try:
-            name = self.registry.load(self.runtime, code, replace)
-            self.changed([b"FUNCTION", b"LOAD", b"REPLACE", code])
-            return name
+            return self.registry.load(self.runtime, code, replace)
         except LibraryError as error:
             raise RedisError(error.text) from None
         finally:
@@ -495,20 +509,21 @@ class Scripts:
     def delete_library(self, name: bytes) -> bool:
         """FUNCTION DELETE. False if there is none of that name."""
         found = self.registry.remove(name)
-        if found:
-            self.changed([b"FUNCTION", b"DELETE", name])
         self.report()
         return found
 
     def flush_libraries(self) -> None:
         """FUNCTION FLUSH."""
         self.registry = Registry()
-        self.changed([b"FUNCTION", b"FLUSH"])
         self.drop_garbage()
 
     def dump_libraries(self) -> bytes:
         """FUNCTION DUMP."""
         return payload.dump(self.library_codes())
+
+    def library_codes(self) -> list[bytes]:
+        """The code of every library."""
+        return [library.code for library in self.registry.libraries.values()]
 
     def restore_libraries(self, data: bytes, policy: bytes) -> None:
         """FUNCTION RESTORE; raises RedisError and then changes nothing."""
@@ -516,23 +531,11 @@ class Scripts:
         try:
             codes = payload.restore(data)
             self.registry = self.registry.restored(self.runtime, codes, policy)
-            self.changed([b"FUNCTION", b"RESTORE", data, policy.upper()])
         except (payload.PayloadError, LibraryError) as error:
             raise RedisError(error.text) from None
         finally:
             self._load_until_ns = NEVER_NS
             self.drop_garbage()
-
-    def library_codes(self) -> list[bytes]:
-        """The code of every library."""
-        return [library.code for library in self.registry.libraries.values()]
-
-    def changed(self, argv: list[bytes]) -> None:
-        """Libraries changed: an effect like a change of data."""
-        log = self.ctx.log
-        log.dirty += 1
-        if log.recording:
-            log.append(0, argv, b"", b"")
 
     # -- what INFO and MEMORY tell ------------------------------------------------------------
 
@@ -545,19 +548,3 @@ class Scripts:
     def vm_bytes(self) -> int:
         """Bytes of the Lua state."""
         return 0 if self._runtime is None else self._runtime.used_bytes()
-
-
-@replays(b"FUNCTION")
-def replay_function(db: Database, argv: list[bytes]) -> None:
-    """FUNCTION LOAD REPLACE code | DELETE name | FLUSH | RESTORE payload policy."""
-    scripts: Scripts | None = db.keyspace.libraries
-    if scripts is None:
-        return
-    if argv[1] == b"LOAD":
-        scripts.load_library(argv[3], True)
-    elif argv[1] == b"DELETE":
-        scripts.delete_library(argv[2])
-    elif argv[1] == b"FLUSH":
-        scripts.flush_libraries()
-    else:
-        scripts.restore_libraries(argv[2], argv[3].lower())

@@ -75,18 +75,20 @@ def replay_flushdb(db: Database, argv: list[bytes]) -> None:
     flush(db)
 
 
-def load(db: Database, key: bytes, value: Any, expire: i64, mark: i64) -> bool:
+def load(db: Database, key: bytes, value: Any, expire: i64, mark: i64, room: i64) -> bool:
     """Put a key of a snapshot in its place (expire -1: none; mark -1: as new). False if it was
-    there, which a snapshot may not say twice.
+    there, which a snapshot may not say twice. `room` is how many keys its slot will have, about.
 
     This is the state that the effects behind it are applied to: nothing is recorded or counted.
     """
+    if room:
+        table = db.table_for(key)
+        if table.count == 0:
+            table.reserve(room)
     if not db.store(key, value, expire):
         return False
     if mark >= 0:
-        table = db.table_of(key)
-        assert table is not None
-        table.mark(key, mark)
+        db.table_for(key).mark(key, mark)
     return True
 
 

@@ -44,8 +44,6 @@ from isthmus.wire.scalars import i64
 # Redis' own limit of a field's expiry, Unix ms.
 FIELD_EXPIRY_MAX = (1 << 48) - 2
 PLAIN, PACKED = 1, 2
-LIST_OUT = 3
-NO_FIELD_EXPIRY = 0
 _MODULE_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
@@ -123,6 +121,7 @@ def read_hash(reader: RdbReader, limits: Limits) -> HashValue:
     """Fields and values as strings."""
     count = reader.count(2, "hash")
     value = HashValue()
+    value.reserve(count)
     for _ in range(count):
         if not value.write(reader.string(), reader.string()):
             raise reader.error("a field that the hash has already")
@@ -155,6 +154,7 @@ def hash_of_pairs(reader: RdbReader, items: list[bytes], width: i64) -> HashValu
     if length % width:
         raise reader.error(f"a hash of {length} elements, which should be a multiple of {width}")
     value = HashValue()
+    value.reserve(length // width)
     at = 0
     while at < length:
         if not value.put(items[at], items[at + 1]):
@@ -179,6 +179,7 @@ def read_hash_metadata(reader: RdbReader, relative: bool, limits: Limits) -> Has
         raise reader.error(f"{soonest} is no expiry of a field")
     count = reader.count(3, "hash")
     value = HashValue()
+    value.reserve(count)
     due: list[tuple[bytes, i64]] = []
     for _ in range(count):
         ttl = reader.number()
@@ -302,6 +303,7 @@ def read_set(reader: RdbReader, limits: Limits) -> SetValue:
     """Members as strings."""
     count = reader.count(1, "set")
     value = SetValue()
+    value.reserve(count)
     if count > max(limits.set_ints, limits.set_entries):
         value.shape = 2
     for _ in range(count):
@@ -332,6 +334,7 @@ def read_zset(reader: RdbReader, binary: bool, limits: Limits) -> ZSetValue:
     """Member and score, as eight bytes or spelt."""
     count = reader.count(9 if binary else 2, "sorted set")
     value = ZSetValue()
+    value.reserve(count)
     zero = False
     for _ in range(count):
         member = reader.string()

@@ -55,7 +55,7 @@ def restore(
     """RESTORE: put a decoded value at key, in place of what is there; -1 for what is not given."""
     db.note_end(key)
     db.drop(key)
-    load(db, key, value, expire, hinted(idle_s, freq))
+    load(db, key, value, expire, hinted(idle_s, freq), 0)
     if db.changed(key):
         argv = [b"RESTORE", key, b"%d" % max(expire, 0), payload, b"REPLACE"]
         if expire >= 0:

@@ -62,7 +62,7 @@ def read_state(reader: RdbReader, value: StreamValue, version: i64) -> None:
     if version >= 2:
         read_id(reader)
         top = read_id(reader)
-        added = reader.length()
+        added = wrap64(reader.number())
     if length != len(value):
         raise reader.error(f"a stream of {len(value)} entries says that they are {length}", at)
     if value.block_count and value.last_id > last:
@@ -84,7 +84,7 @@ def read_group(reader: RdbReader, value: StreamValue, version: i64) -> Group:
     for _ in range(reader.count(25, "group's list of pending entries")):
         id = reader.raw(16)
         time_ms = reader.i64()
-        if not group.pending.put(id, time_ms, reader.length(), NO_OWNER):
+        if not group.pending.put(id, time_ms, wrap64(reader.number()), NO_OWNER):
             raise reader.error("an entry is pending twice in a group")
     owned = 0
     for _ in range(reader.count(10, "group's list of consumers")):

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from isthmus.node.values import stream_log
 from isthmus.node.values.stream_ids import wrap64
-from isthmus.node.values.stream_log import LISTPACK_BYTES_MAX, StreamLog
+from isthmus.node.values.stream_log import StreamLog
 from isthmus.wire.listpack import FRAME_BYTES, number_size
 from isthmus.wire.listpack_reader import read_mixed
 
 _U64 = (1 << 64) - 1
+_BLOCK_BYTES_MAX = 1 << 30
 
 
 class _Elements:
@@ -82,7 +83,7 @@ def load_block(log: StreamLog, key: bytes, listpack: bytes) -> None:
     """Take over a block behind those that are there; ValueError if anything about it is wrong."""
     if len(key) != 16:
         raise ValueError(f"the key of a stream's block has {len(key)} bytes")
-    if len(listpack) > LISTPACK_BYTES_MAX:
+    if len(listpack) > _BLOCK_BYTES_MAX:
         raise ValueError("a stream's block is too large")
     elements = _Elements(read_mixed(listpack))
     live, dead = elements.number(), elements.number()
