@@ -89,7 +89,7 @@ def test_a_walk_over_a_table_that_changes(seed: int) -> None:
         for _ in range(rng.randrange(40)):
             if rng.random() < 0.5 and gone:
                 table.discard(gone.pop())
-            else:
+            elif fresh < 2 * size:
                 table.put(b"fresh:%d" % fresh, b"v")
                 fresh += 1
     assert lasting <= set(seen) and max(seen.values()) == 1

@@ -9,8 +9,8 @@ record's mark means). Only strings that lie in their record are written here. Wh
 appended to `objects` as (key, value, expiry, mark) instead.
 
 Collections are written as Redis keeps them: large ones entry by entry, from bucket to bucket, small
-ones as one string: a listpack (wire/listpack.py), or an intset, which is width (2, 4 or 8) and count
-in 4 bytes each, and the numbers, sorted. All is little-endian.
+ones as one string: a listpack (wire/listpack.py), or an intset, which is width (2, 4 or 8) and
+count in 4 bytes each, and the numbers, sorted. All is little-endian.
 
 `position` is where a key lies in the order in which `save_bucket` walks: 32 bits, from the key
 alone, so that a walk over a table that grows and shrinks knows what it has passed: a walk at
@@ -117,9 +117,7 @@ def save_entries(
     return first + buckets_max if first + buckets_max < len(table._buckets) else -1
 
 
-def save_timed(
-    table: Table, out: RdbWriter, first: int, buckets_max: int, soonest: int
-) -> int:
+def save_timed(table: Table, out: RdbWriter, first: int, buckets_max: int, soonest: int) -> int:
     """As save_entries() with values, each entry behind its expiry: 0 without one, else what it
     is more than `soonest`, plus 1."""
     buckets = table._buckets[first : first + buckets_max]
@@ -156,9 +154,7 @@ def save_listpack(
 def save_intset(table: OrderedTable, out: RdbWriter) -> int:
     """Write keys that all are int64s as one intset."""
     numbers = sorted(int(key) for key in table.keys())
-    for width, letter in ((2, "h"), (4, "i"), (8, "q")):
-        limit = 1 << (8 * width - 1)
-        if not numbers or (-limit <= numbers[0] and numbers[-1] < limit):
-            break
+    widest = max(numbers[-1], -1 - numbers[0]) if numbers else 0
+    width, letter = (2, "h") if widest < 1 << 15 else (4, "i") if widest < 1 << 31 else (8, "q")
     out.string(struct.pack(f"<II{len(numbers)}{letter}", width, len(numbers), *numbers))
     return 0

@@ -1,8 +1,8 @@
 """Values as RDB (version 12, that of Redis 7.4): in a snapshot, and as the payload of DUMP.
 
 Each value is written in the encoding that Redis would store and save it in, which OBJECT ENCODING
-tells; so the payload of a small value is byte for byte Redis' own. Groups and consumers of streams are
-written by name, as they lie in Redis' trees.
+tells; so the payload of a small value is byte for byte Redis' own. Groups and consumers of streams
+are written by name, as they lie in Redis' trees.
 
     type   what         body
     0      string       string
