@@ -21,7 +21,7 @@ REQUIREMENTS := import tomllib; \
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build up test test-pure test-clients soak lint format docs bench clean distclean
+.PHONY: help venv build up test test-pure test-clients soak soak-persist lint format docs bench clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,6 +49,9 @@ test-clients: build ## real clients and applications, in an environment of their
 
 soak: $(READY) ## random streams against redis-server 8.0 for a while: ARGS="--seconds 600"
 	$(PY) -m tests.oracle.soak $(ARGS)
+
+soak-persist: build ## kill a node while it writes, 50 times under each fsync policy: ARGS="--times 9"
+	$(PY) -m tests.persist.crash $(ARGS)
 
 lint: $(READY) ## style, types, and the rules of tests/tidy
 	$(PY) -m ruff check .

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import isthmus
-from bench import run, screen, stalls, targets
+from bench import run, saving, screen, stalls, targets
 from bench.large import LARGE, fill
 from bench.process import BenchError, Raw, Server
 from bench.report import JSON_VERSION, row_json
@@ -34,7 +34,8 @@ PROXY_BUDGET = 1.2
 MEMORY_BUDGET = 1.4
 LARGE_BUDGET = 2.0
 STALL_BUDGET_MS = 5.0
-EVERYTHING = ("node", "proxy", "memory", "large", "stalls")
+SAVED_KEYS = 2_000_000
+EVERYTHING = ("node", "proxy", "memory", "large", "stalls", "saving")
 QUICK_TESTS = "SET,GET,LPUSH,LPOP"
 
 EXAMPLES = """\
@@ -47,6 +48,7 @@ examples:
   python -m bench node --peer "/opt/redis/redis-server --port {port} --save ''"
   python -m bench --memory                   bytes per key at 1,000,000 keys
   python -m bench large stalls               structures of 1,000,000; how long the loop stands
+  python -m bench saving --saved-keys 500000   what a snapshot costs to write and to read
   python -m bench proxy --shards 2 --json proxy.json
 
 What counts is the ratio of CPU per operation; bench/README.md says why.
@@ -77,6 +79,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--keyspace", type=int, default=100_000, metavar="N", help="-r (100,000)")
     parser.add_argument("--value-bytes", type=int, default=64, metavar="N", help="-d (64)")
     parser.add_argument("--keys", type=int, default=1_000_000, metavar="N", help="memory's keys")
+    parser.add_argument("--saved-keys", type=int, metavar="N", help="of saving (2,000,000)")
     parser.add_argument("--shards", type=int, default=3, metavar="N", help="backends (3)")
     parser.add_argument("--node", metavar="CMD", help="our side's command, holding {port}")
     parser.add_argument("--node-port", type=int, metavar="P", help="our side runs already")
@@ -246,6 +249,24 @@ class Bench:
         within = screen.stalls(self.out, mine, found[mine], other, found[other], STALL_BUDGET_MS)
         self.within = self.within and within
         return {name: [dataclasses.asdict(stall) for stall in rows] for name, rows in found.items()}
+
+    def saving(self) -> dict[str, Any]:
+        """A snapshot of many mixed keys written and read, ours and redis-server's."""
+        keys = self.options.saved_keys or (SAVED_KEYS // 20 if self.options.quick else SAVED_KEYS)
+        servers = {
+            "isthmus": self.options.node or targets.NODE,
+            "redis-server": self.options.peer or targets.REDIS_BARE,
+        }
+        found, empty = [], []
+        with self.err.status("saving") as status:
+            for name, command in servers.items():
+                folder = self.directory / f"saving-{name}"
+                empty.append(saving.empty_start(name, command, folder))
+                found.append(saving.measure(name, command, folder, keys, status.update))
+        mine, other = found
+        within = screen.saving(self.out, mine, other, (empty[0], empty[1]), saving.Budgets())
+        self.within = self.within and within
+        return {row.name: dataclasses.asdict(row) for row in found}
 
     def _progress(self) -> Progress:
         return Progress(

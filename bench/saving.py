@@ -5,7 +5,8 @@ Each server is filled with the same mix of keys, and then asked three things:
 - BGSAVE while nobody else asks for anything: how long it takes;
 - BGSAVE while a client overwrites keys as fast as it is answered: how long, how much memory it
   takes beside the data (redis-server: what its child had to copy; ours: the peak of the process
-  above what it was), and how long the client waits, against how long it waits when nothing is saved;
+  above what it was), and how long the client waits, against how long it waits when nothing is
+  saved;
 - a start from the file: how long until the data can be asked for.
 
 Of ten keys six are strings of 32 to 160 bytes, and one each a hash, a sorted set, a list and a set
@@ -65,6 +66,16 @@ class Saving:
     busy_longest_ms: float
     idle_writes: int
     busy_writes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """Of save and load seconds against the peer's; of the memory beside the data, as a share of it;
+    of the p99.9 of writes while saving, against when nothing is saved."""
+
+    seconds_ratio: float = 1.5
+    extra_share: float = 0.1
+    slower_ratio: float = 2.0
 
 
 def mixed(count: int) -> Iterator[Argv]:
@@ -178,7 +189,9 @@ def at(sorted_ms: list[float], share: float) -> float:
     return sorted_ms[min(int(len(sorted_ms) * share), len(sorted_ms) - 1)]
 
 
-def measure(name: str, command: str, folder: Path, keys: int, tell: Callable[[str], None]) -> Saving:
+def measure(
+    name: str, command: str, folder: Path, keys: int, tell: Callable[[str], None]
+) -> Saving:
     """All figures of one server."""
     tell(f"{name}: filling")
     server, _, _ = begin(name, command, folder)
@@ -227,6 +240,3 @@ def empty_start(name: str, command: str, folder: Path) -> float:
     server, seconds, _ = begin(name, command, folder)
     server.stop()
     return seconds
-
-
-__all__ = ["Saving", "empty_start", "measure"]

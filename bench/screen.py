@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.report import Memory, Row, Sample
+from bench.saving import Budgets, Saving
 from bench.stalls import Stall
 
 _TIMES = (("p50_ms", "p50 ms"), ("p99_ms", "p99 ms"), ("p999_ms", "p99.9"))
@@ -126,6 +127,52 @@ def stalls(
         f"longest answer (with the machine's noise) {_verdict(answers)}\n"
     )
     return answers and turns
+
+
+def saving(
+    console: Console, mine: Saving, other: Saving, empty: tuple[float, float], budgets: Budgets
+) -> bool:
+    """The table of what keeping data costs; True if ours are within the budgets.
+
+    `empty` is how long each takes to start without data.
+    """
+    title = f"a snapshot of {mine.keys:,} mixed keys"
+    table = Table(title=title, title_justify="left")
+    for head in ("", mine.name, other.name, "ratio", "budget"):
+        table.add_column(head, justify="left" if not head else "right")
+    loads = (mine.load_seconds - empty[0], other.load_seconds - empty[1])
+    extra = mine.extra_bytes / mine.data_bytes
+    slower = mine.busy_p999_ms / mine.idle_p999_ms
+    rows = [
+        ("BGSAVE, s", mine.save_seconds, other.save_seconds, True, budgets.seconds_ratio),
+        ("BGSAVE under writes, s", mine.busy_save_seconds, other.busy_save_seconds, True, None),
+        ("loading, s", *loads, True, budgets.seconds_ratio),
+        ("p50 of writes, idle, ms", mine.idle_p50_ms, other.idle_p50_ms, True, None),
+        ("p50 of writes, saving, ms", mine.busy_p50_ms, other.busy_p50_ms, True, None),
+        ("p99.9 of writes, idle, ms", mine.idle_p999_ms, other.idle_p999_ms, True, None),
+        ("p99.9 of writes, saving, ms", mine.busy_p999_ms, other.busy_p999_ms, True, None),
+    ]
+    for name, one, two, _, budget in rows:
+        ratio = f"{one / two:.2f}x"
+        limit = "" if budget is None else f"{budget:g}x"
+        table.add_row(name, f"{one:.3f}", f"{two:.3f}", ratio, limit)
+    table.add_row(
+        "extra memory, of the data", f"{extra:.1%}", f"{other.extra_bytes / other.data_bytes:.1%}",
+        "", f"{budgets.extra_share:.0%}",
+    )  # fmt: skip
+    table.add_row(
+        "p99.9, saving to idle", f"{slower:.2f}x",
+        f"{other.busy_p999_ms / other.idle_p999_ms:.2f}x", "", f"{budgets.slower_ratio:g}x",
+    )  # fmt: skip
+    console.print(table)
+    within = (
+        mine.save_seconds <= budgets.seconds_ratio * other.save_seconds
+        and loads[0] <= budgets.seconds_ratio * loads[1]
+        and extra <= budgets.extra_share
+        and slower <= budgets.slower_ratio
+    )
+    console.print(f"budgets: {_verdict(within)}\n")
+    return within
 
 
 def _verdict(fits: bool) -> str:

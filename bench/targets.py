@@ -37,6 +37,7 @@ ISTHMUS = f"{shlex.quote(sys.executable)} -m isthmus.cli.main"
 # DEBUG is for `stalls`, which asks for the longest turn of the loop.
 NODE = ISTHMUS + " node --standalone --port {port} --metrics-port 0 --enable-debug-command local"
 REDIS = "redis-server --port {port} --save '' --appendonly no --bind 127.0.0.1"
+REDIS_BARE = "redis-server --port {port} --appendonly no --bind 127.0.0.1"
 NUTCRACKER = "nutcracker --conf-file {conf} --stats-port {stats} --mbuf-size 16384 --verbose 4"
 
 

@@ -7,7 +7,6 @@ command line that cannot be done, 1 for a world that does not allow it.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,8 +19,10 @@ import typer
 from rich.console import Console
 
 from isthmus import __version__
-from isthmus.cli import check_aof, inquiry, local, plan, process, screen, supervise
+from isthmus.cli import check_aof, inquiry, local, persistence, plan, process, screen, supervise
 from isthmus.cli.plan import Options
+from isthmus.cli.target import AsJson, CoordinatorAddress, DataDir, coordinator_of, fail, state_of
+from isthmus.wire.policy import PolicyError, parse
 
 DOWN_SECONDS_MAX = 30.0
 DETACHED_SECONDS_MAX = supervise.READY_SECONDS_MAX + 10.0
@@ -39,36 +40,14 @@ app = typer.Typer(
 
 
 app.add_typer(check_aof.group)
-
-
-def data_dir_default() -> Path:
-    """Where a cluster lives unless told otherwise."""
-    return local.default_data_dir(os.environ)
-
-
-DataDir = Annotated[
-    Path,
-    typer.Option(
-        "--data-dir",
-        metavar="DIR",
-        default_factory=data_dir_default,
-        show_default="$ISTHMUS_DATA_DIR, or ~/.local/share/isthmus/local",
-        help="Directory of the cluster: its state, its logs, what its processes keep.",
-    ),
-]
-
-
-def fail(text: str, status: int = 1) -> typer.Exit:
-    """Say why it cannot be done; to be raised."""
-    console = Console(stderr=True, soft_wrap=True)
-    console.print(f"isthmus: {text}", style="red", markup=False, highlight=False)
-    return typer.Exit(status)
+app.add_typer(persistence.group)
 
 
 @app.command(
     epilog="Examples:\n\n"
     "  isthmus up\n\n"
     "  isthmus up --shards 6 --zones a,b,c --proxies 2\n\n"
+    "  isthmus up --persistence aof:always\n\n"
     "  isthmus up --port 11000 --node-port 9500 --coordinator-port 10400 --data-dir /tmp/second\n\n"
     "  isthmus up --detach; isthmus status; isthmus down"
 )
@@ -94,6 +73,16 @@ def up(
         int, typer.Option(metavar="P", help="The coordinator's port.")
     ] = 9400,
     region: Annotated[str, typer.Option(metavar="NAME", help="This region's name.")] = "local",
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--persistence",
+            metavar="POLICY",
+            help="What nodes keep on disk: off, rdb:PERIOD (such as rdb:6h), aof:everysec or "
+            "aof:always.",
+            show_default=f"{plan.PERSISTENCE} for a new cluster, else as it was",
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once it serves; isthmus down stops it.")
     ] = False,
@@ -112,6 +101,7 @@ def up(
         proxies=proxies,
         region=region,
         data_dir=data_dir.expanduser().absolute(),
+        persistence=_policy(policy),
     )
     try:
         specs = plan.make(options)
@@ -131,6 +121,13 @@ def up(
         _detach(options)
 
 
+def _policy(text: str | None) -> str | None:
+    try:
+        return None if text is None else str(parse(text))
+    except PolicyError as error:
+        raise fail(f"--persistence: {error}", 2) from error
+
+
 def _serve(options: Options, specs: list[plan.Spec]) -> None:
     watcher = screen.Screen(options)
     try:
@@ -143,7 +140,7 @@ def _serve(options: Options, specs: list[plan.Spec]) -> None:
 
 def _check_directory(options: Options) -> None:
     """Refuse a directory whose cluster has another shape, or that still runs without a parent."""
-    found = _load(options.data_dir)
+    found = state_of(options.data_dir)
     survivors = found.running() if found else []
     if survivors:
         pids = ", ".join(str(noted.pid) for noted in survivors)
@@ -171,19 +168,12 @@ def _check_ports(specs: list[plan.Spec]) -> None:
 
 
 def _in_use(data_dir: Path) -> str:
-    found = _load(data_dir)
+    found = state_of(data_dir)
     who = f" (process {found.supervisor.pid})" if found else ""
     return (
         f"a cluster already runs in {data_dir}{who}: isthmus down --data-dir {data_dir} stops it, "
         "another --data-dir makes a second one"
     )
-
-
-def _load(data_dir: Path) -> local.Cluster | None:
-    try:
-        return local.load(data_dir)
-    except ValueError as error:
-        raise fail(f"{error}; delete it once you are sure that nothing runs there") from error
 
 
 def _detach(options: Options) -> None:
@@ -198,6 +188,7 @@ def _detach(options: Options) -> None:
             *("--zones", ",".join(options.zones), "--proxies", str(options.proxies)),
             *("--port", str(options.port), "--node-port", str(options.node_port)),
             *("--coordinator-port", str(options.coordinator_port), "--region", options.region),
+            *(("--persistence", options.persistence) if options.persistence else ()),
         ],
         log,
     )
@@ -211,7 +202,7 @@ def _detach(options: Options) -> None:
         raise
     watcher.done()
     watcher.out.print(screen.table(status))
-    screen.welcome(watcher.out, options, foreground=False)
+    screen.welcome(watcher.out, options, status, foreground=False)
 
 
 def _await_detached(
@@ -224,7 +215,7 @@ def _await_detached(
             for line in process.last_lines(log, 20):
                 watcher.err.print(line, markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(child.returncode if child.returncode > 0 else 1)
-        found = _load(options.data_dir)
+        found = state_of(options.data_dir)
         if found and found.ready and found.supervisor.pid == child.pid:
             try:
                 return trio.run(inquiry.status, found.coordinator)
@@ -240,7 +231,7 @@ def _await_detached(
 def down(data_dir: DataDir) -> None:
     """Stop the cluster that [bold]isthmus up[/bold] started in DIR."""
     data_dir = data_dir.expanduser().absolute()
-    found = _load(data_dir)
+    found = state_of(data_dir)
     running = found.running() if found else []
     if found is None or not running:
         if found:
@@ -286,26 +277,12 @@ def _end(whom: list[local.Noted], number: signal.Signals, seconds: float) -> Non
 )
 def status(
     data_dir: DataDir,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Ask this one, instead of the one DIR names."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Everything known, for programs.")
-    ] = False,
+    coordinator: CoordinatorAddress = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show every process of a cluster: role, pid, zone, shard, slots, addresses."""
-    if coordinator is None:
-        directory = data_dir.expanduser().absolute()
-        found = _load(directory)
-        if found is None or not found.running():
-            raise fail(
-                f"no cluster runs in {directory}: start one with isthmus up, "
-                "or name its --data-dir or its --coordinator"
-            )
-        coordinator = found.coordinator
+    """Show every process of a cluster: role, pid, zone, shard, slots, addresses, what is kept."""
     try:
-        answer = trio.run(inquiry.status, coordinator)
+        answer = trio.run(inquiry.status, coordinator_of(data_dir, coordinator))
     except inquiry.Unanswered as error:
         raise fail(str(error)) from error
     if as_json:
@@ -316,10 +293,11 @@ def status(
     console.print(screen.table(answer))
     console.print(
         f"\nregion {answer.get('region')}, epoch {answer.get('epoch')}, "
-        f"cluster {answer.get('state')}",
+        f"cluster {answer.get('state')}, persistence {answer.get('persistence')}\n",
         markup=False,
         highlight=False,
     )
+    console.print(screen.disks(answer))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Asking a coordinator for its status (io).
+"""Asking a coordinator (io): for its status, and to change what nodes keep on disk.
 
 One connection, one call, bounded in time. Whatever goes wrong becomes `Unanswered` with a sentence
 for the user: nobody listens there, somebody else does, or it is too busy to say.
@@ -21,6 +21,15 @@ class Unanswered(Exception):
 
 async def status(address: str) -> dict[str, object]:
     """The coordinator's status: a map with "processes" and more. Raises Unanswered."""
+    return await _call(address, "status")
+
+
+async def set_persistence(address: str, policy: str) -> dict[str, object]:
+    """Set the persistence policy; the status after it is committed. Raises Unanswered."""
+    return await _call(address, "set_persistence", policy=policy)
+
+
+async def _call(address: str, method: str, **params: object) -> dict[str, object]:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise Unanswered(f"{address!r} is not HOST:PORT, such as 127.0.0.1:9400")
@@ -28,7 +37,7 @@ async def status(address: str) -> dict[str, object]:
         try:
             stream = await trio.open_tcp_stream(host.strip("[]"), int(port))
             async with RpcClient.over(stream, "cli") as client:
-                answer = await client.call("status")
+                answer = await client.call(method, **params)
         except OSError as error:
             raise Unanswered(f"no coordinator answers at {address}: {_why(error)}") from error
         except (LinkError, RpcError) as error:

@@ -15,6 +15,9 @@ from pathlib import Path
 HOST = "127.0.0.1"
 SHARDS_MAX = 256
 PROXIES_MAX = 64
+NODE_ROLES = ("primary", "replica", "spare")
+# What a new cluster keeps on disk unless told otherwise: its directory outlives it.
+PERSISTENCE = "aof:everysec"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -35,6 +38,7 @@ class Options:
     proxies: int
     region: str
     data_dir: Path
+    persistence: str | None = None  # None: as the cluster had it, PERSISTENCE for a new one
 
     @property
     def coordinator(self) -> str:
@@ -66,6 +70,7 @@ def make(options: Options) -> list[Spec]:
             (
                 *("coordinator", "--port", str(options.coordinator_port)),
                 *("--shards", str(options.shards), "--region", options.region),
+                *("--persistence", options.persistence or PERSISTENCE),
                 *("--metrics-port", "0", "--data-dir", str(data / "coordinator")),
             ),
         )
@@ -126,7 +131,8 @@ def ready(status: Mapping[str, object], shards: int, proxies: int) -> tuple[bool
     """Whether a coordinator's status shows a whole cluster, and how far it has come.
 
     Whole means that all 16384 slots belong to live primaries and that every node and proxy holds
-    the present topology; until then a client could still be told CLUSTERDOWN.
+    the present topology; until then a client could still be told CLUSTERDOWN. And that what is
+    written is kept as the policy says, by all that can.
     """
     epoch = status.get("epoch", 0)
     nodes = slots = ours = 0
@@ -145,7 +151,33 @@ def ready(status: Mapping[str, object], shards: int, proxies: int) -> tuple[bool
         f"{min(nodes, shards)} of {shards} nodes, {slots:,} of 16,384 slots, "
         f"{min(ours, proxies)} of {proxies} proxies"
     )
-    return slots == 16384 and ours >= proxies, text
+    return slots == 16384 and ours >= proxies and not behind(status, failed=False), text
+
+
+def disk(process: Mapping[str, object]) -> Mapping[str, object] | None:
+    """How a node of a status fares with keeping data; None for others, and before its beats."""
+    found = process.get("disk")
+    return found if isinstance(found, Mapping) else None
+
+
+def behind(status: Mapping[str, object], *, failed: bool = True) -> list[str]:
+    """The addresses of living nodes where the policy of a status is not in force.
+
+    Those that tried and could not are among them if `failed`.
+    """
+    wanted = status.get("persistence")
+    late = []
+    for process in processes(status) if wanted else []:
+        if process.get("state") != "up" or process.get("role") not in NODE_ROLES:
+            continue
+        found = disk(process)
+        if found is None:
+            late.append(str(process.get("address")))
+        elif found.get("policy") != wanted and (
+            failed or found.get("problem") in ("", f"changing to {wanted}")
+        ):
+            late.append(str(process.get("address")))
+    return late
 
 
 def processes(status: Mapping[str, object]) -> list[Mapping[str, object]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -18,7 +19,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from isthmus.cli.local import default_data_dir
-from isthmus.cli.plan import Options, processes, slot_ranges
+from isthmus.cli.plan import Options, disk, processes, slot_ranges
 
 PIPE_CHARACTERS = 200
 _COLUMNS = ("role", "pid", "zone", "shard", "slots", "address", "metrics")
@@ -49,6 +50,47 @@ def table(status: Mapping[str, object]) -> Table:
     return shown
 
 
+def disks(status: Mapping[str, object]) -> Table:
+    """One line per node: what is in force, the last snapshot, the append only file, problems."""
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in ("node", "policy", "last save", "aof"):
+        shown.add_column(column, justify="right" if column == "aof" else "left", no_wrap=True)
+    shown.add_column("problem", overflow="fold")
+    for row in processes(status):
+        found = disk(row)
+        if found is None:
+            continue
+        problem = str(found.get("problem") or "")
+        dead = row.get("state", "up") != "up"
+        shown.add_row(
+            _text(row.get("address")),
+            _text(found.get("policy")),
+            _moment(found.get("saved_s")),
+            _size(found.get("aof_bytes")),
+            problem or ("as last heard" if dead else "-"),
+            style="red" if problem or dead else None,
+        )
+    return shown
+
+
+def _moment(seconds: object) -> str:
+    if not isinstance(seconds, int) or not 0 < seconds < 1 << 34:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _size(count: object) -> str:
+    """Bytes for people: three digits that matter, and a unit."""
+    if not isinstance(count, int) or count <= 0:
+        return "-"
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1000:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+
+
 def _text(value: object) -> str:
     return "-" if value is None or value == "" else str(value)
 
@@ -67,8 +109,10 @@ def _metrics(row: Mapping[str, object]) -> str:
     return f":{port}" if same else address
 
 
-def welcome(console: Console, options: Options, foreground: bool) -> None:
-    """How to connect, one example, and how to stop."""
+def welcome(
+    console: Console, options: Options, status: Mapping[str, object], foreground: bool
+) -> None:
+    """How to connect, one example, what is kept, and how to stop."""
     proxy, node = options.port, options.node_port
     stop = "Ctrl-C stops everything." if foreground else f"isthmus down{_where(options)} stops it."
     console.print(
@@ -84,6 +128,7 @@ Try it:
   redis-cli -p {proxy} mset apple 1 pear 2
   redis-cli -p {proxy} mget apple pear
 
+{_kept(status)}
 Each shard is one primary: replicas and failover come with a later release.
 Metrics are at http://HOST:PORT/metrics, as the table says; logs in {options.data_dir / "logs"}
 {stop}""",
@@ -91,6 +136,12 @@ Metrics are at http://HOST:PORT/metrics, as the table says; logs in {options.dat
         markup=False,
         soft_wrap=True,
     )
+
+
+def _kept(status: Mapping[str, object]) -> str:
+    policy = status.get("persistence", "off")
+    said = "nothing is kept on disk" if policy == "off" else "data outlives a restart"
+    return f"Persistence is {policy}: {said} (isthmus persistence set POLICY changes it)."
 
 
 def _where(options: Options) -> str:
@@ -149,7 +200,7 @@ class Screen:
         self.done()
         with suppress(OSError):
             self.out.print(table(status))
-            welcome(self.out, self.options, foreground=True)
+            welcome(self.out, self.options, status, foreground=True)
 
     def event(self, text: str, details: Sequence[str] = ()) -> None:
         """Something the user should know."""

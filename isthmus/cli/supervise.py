@@ -40,6 +40,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Start = Callable[[Sequence[str], Path], "subprocess.Popen[bytes]"]
 Ask = Callable[[str], Awaitable[dict[str, object]]]
+Decide = Callable[[str, str], Awaitable[dict[str, object]]]
 
 
 class NotStarted(Exception):
@@ -106,11 +107,13 @@ class Supervisor:
         *,
         start: Start = process.start,
         ask: Ask = inquiry.status,
+        decide: Decide = inquiry.set_persistence,
     ) -> None:
         self.options = options
         self.watcher = watcher
         self.start = start
         self.ask = ask
+        self.decide = decide
         self.ready = False
         logs = options.data_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
@@ -140,7 +143,7 @@ class Supervisor:
             for child in coordinators:
                 self._spawn(child, nursery)
             self.watcher.progress("coordinator starting")
-            await self._answer()
+            await self._decide(await self._answer())
             for child in others:
                 self._spawn(child, nursery)
             status = await self._whole()
@@ -162,6 +165,16 @@ class Supervisor:
                 return await self.ask(self.options.coordinator)
             except inquiry.Unanswered:
                 await trio.sleep(POLL_SECONDS)
+
+    async def _decide(self, status: dict[str, object]) -> None:
+        """A cluster that had another persistence policy than the user wants now gets that one."""
+        wanted = self.options.persistence
+        if wanted is not None and status.get("persistence") != wanted:
+            self.watcher.event(f"persistence was {status.get('persistence')}, now {wanted}")
+            try:
+                await self.decide(self.options.coordinator, wanted)
+            except inquiry.Unanswered as error:
+                raise NotStarted(str(error)) from error
 
     async def _whole(self) -> dict[str, object]:
         while True:

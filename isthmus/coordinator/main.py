@@ -21,6 +21,7 @@ from isthmus.coordinator.server import Coordinator, Settings
 from isthmus.coordinator.store.base import Store, StoreError
 from isthmus.coordinator.store.sqlite import SqliteStore
 from isthmus.wire.logs import log
+from isthmus.wire.policy import OFF, Policy, PolicyError, parse
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,6 +36,10 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument("--region", type=_name, default="local", help="its name (%(default)s)")
     it.add_argument("--shards", type=_shards, default=3, help="of a new cluster (%(default)s)")
     it.add_argument(
+        "--persistence", type=_policy, default=OFF, metavar="POLICY",
+        help="of a new cluster: off, rdb:PERIOD, aof:everysec or aof:always (%(default)s)",
+    )  # fmt: skip
+    it.add_argument(
         "--suspect-ms", type=_milliseconds, default=Limits().suspect_ms,
         help="silence after which a process counts as dead (%(default)s)",
     )  # fmt: skip
@@ -46,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     settings = Settings(
         region=args.region, host=args.host, port=args.port, metrics_port=args.metrics_port,
-        shards=args.shards, limits=Limits(suspect_ms=args.suspect_ms),
+        shards=args.shards, persistence=args.persistence, limits=Limits(suspect_ms=args.suspect_ms),
     )  # fmt: skip
     store: Store | None = None
     try:
@@ -87,6 +92,13 @@ def _port(text: str) -> int:
 
 def _shards(text: str) -> int:
     return _bounded(text, 1, min(SLOTS, 500))
+
+
+def _policy(text: str) -> Policy:
+    try:
+        return parse(text)
+    except PolicyError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _milliseconds(text: str) -> int:

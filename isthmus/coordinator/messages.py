@@ -14,11 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from isthmus.wire.policy import TEXT_CHARS_MAX
+
 NAME_CHARS_MAX: Final = 64
 ADDRESS_CHARS_MAX: Final = 262  # 253 for a host name, brackets, colon, port
 ID_CHARS: Final = 40
 EPOCH_MAX: Final = 1 << 53
 COUNT_MAX: Final = (1 << 63) - 1
+PROBLEM_CHARS_MAX: Final = 200
 NODE: Final = "node"
 PROXY: Final = "proxy"
 
@@ -50,12 +53,23 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """How a node fares that keeps its data on disk."""
+
+    policy: str  # in force, which may lag behind what is wanted
+    saved_s: int  # Unix time of the last snapshot; 0: none
+    aof_bytes: int
+    problem: str  # for people; empty if all is well
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What a heartbeat carries."""
+    """What a heartbeat carries. `disk` is None for proxies, and for nodes of older versions."""
 
     epoch: int
     slots: int
     keys: int
+    disk: Disk | None
 
 
 def description(body: Mapping[str, object]) -> Description:
@@ -87,16 +101,33 @@ def report(body: Mapping[str, object]) -> Report:
         epoch=_number(body, "epoch", EPOCH_MAX),
         slots=_number(body, "slots", 16384),
         keys=_number(body, "keys", COUNT_MAX),
+        disk=_disk(body.get("disk")),
     )
 
 
-def _text(body: Mapping[str, object], name: str, chars_max: int, *, empty: bool = False) -> str:
+def _disk(body: object) -> Disk | None:
+    if body is None:
+        return None
+    if not isinstance(body, dict):
+        raise Refusal("BAD_MESSAGE", "disk must be a map")
+    return Disk(
+        policy=_text(body, "policy", TEXT_CHARS_MAX),
+        saved_s=_number(body, "saved_s", COUNT_MAX),
+        aof_bytes=_number(body, "aof_bytes", COUNT_MAX),
+        problem=_text(body, "problem", PROBLEM_CHARS_MAX, empty=True, spaces=True),
+    )
+
+
+def _text(
+    body: Mapping[str, object], name: str, chars_max: int, *, empty: bool = False,
+    spaces: bool = False,
+) -> str:  # fmt: skip
     value = body.get(name, "")
     if not isinstance(value, str) or len(value) > chars_max or not value.isascii():
         raise Refusal("BAD_MESSAGE", f"{name} must be ASCII text of {chars_max} characters at most")
     if not value and not empty:
         raise Refusal("BAD_MESSAGE", f"{name} is missing")
-    if not value.isprintable() or " " in value:
+    if not value.isprintable() or (" " in value and not spaces):
         raise Refusal("BAD_MESSAGE", f"{name} may not hold spaces or control characters")
     return value
 

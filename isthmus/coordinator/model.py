@@ -31,12 +31,14 @@ from isthmus.coordinator.messages import (
     NODE,
     PROXY,
     Description,
+    Disk,
     Refusal,
     description,
     report,
 )
 from isthmus.coordinator.placement import Candidate, spread_primaries, spread_slots
 from isthmus.coordinator.store.base import Batch, Body, Key, Saved
+from isthmus.wire.policy import OFF, Policy, parse
 
 MS: Final = 1_000_000
 MEMBERS_MAX: Final = 1000
@@ -73,6 +75,7 @@ class Member:
     epoch: int = 0
     slots: int = 0
     keys: int = 0
+    disk: Disk | None = None
 
 
 @dataclass(slots=True)
@@ -101,6 +104,7 @@ class State:
     connections: dict[int, str] = field(default_factory=dict)  # connection -> member id
     registered_ns: int = 0
     ticked_ns: int = 0
+    persistence: Policy | None = None  # None: the store is of a time that knew none
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,14 @@ class Tick:
     """Time passes; sent several times a second."""
 
 
-Message = Register | Heartbeat | Leave | Closed | Tick
+@dataclass(frozen=True, slots=True)
+class SetPersistence:
+    """Somebody decides what nodes keep on disk."""
+
+    policy: Policy
+
+
+Message = Register | Heartbeat | Leave | Closed | Tick | SetPersistence
 
 
 @dataclass(slots=True)
@@ -195,6 +206,9 @@ def step(state: State, message: Message, now: int) -> Outbox:
     work = _Work(state, now)
     if isinstance(message, Tick):
         _tick(work)
+        return work.finish()
+    if isinstance(message, SetPersistence):
+        _set_persistence(work, message.policy)
         return work.finish()
     connection = message.connection
     try:
@@ -329,6 +343,7 @@ def _heartbeat(work: _Work, connection: int, body: dict[str, object]) -> None:
     member = _member_on(state, connection)
     member.seen_ns = work.now
     member.epoch, member.slots, member.keys = said.epoch, said.slots, said.keys
+    member.disk = said.disk
     if not member.alive:
         member.alive = True
         _changed(work, member)
@@ -421,6 +436,17 @@ def _form(work: _Work) -> None:
     work.note("cluster_formed", shards=wanted, nodes=len(candidates), epoch=epoch)
 
 
+def _set_persistence(work: _Work, policy: Policy) -> None:
+    """A part of the topology, so that nobody who has the present epoch has an older policy."""
+    state = work.state
+    if state.persistence == policy:
+        return
+    work.note("persistence_set", policy=str(policy), before=str(state.persistence or OFF))
+    state.persistence = policy
+    work.objects[PERSISTENCE] = {"policy": str(policy)}
+    work.bump()
+
+
 # --- what others see -------------------------------------------------------------------------
 
 
@@ -445,6 +471,7 @@ def topology(state: State) -> dict[str, object]:
         "cluster": state.cluster_id,
         "region": state.region,
         "epoch": state.epoch,
+        "persistence": str(state.persistence or OFF),
         "shards": [_shard_body(shard) for shard in state.shards],
         "nodes": nodes,
     }
@@ -459,6 +486,7 @@ def status(state: State) -> dict[str, object]:
         "epoch": state.epoch,
         "state": "forming" if not state.shards else "down" if down else "ok",
         "shards_wanted": state.shards_wanted,
+        "persistence": str(state.persistence or OFF),
         "processes": [_process(state, member) for member in _in_order(state)],
     }
 
@@ -487,6 +515,7 @@ def _process(state: State, member: Member) -> dict[str, object]:
         "state": "up" if member.alive else "dead",
         "connected": member.connection != 0,
         "keys": member.keys,
+        "disk": None if member.disk is None else asdict(member.disk),
     }
 
 
@@ -510,16 +539,18 @@ def _in_order(state: State) -> Iterator[Member]:
 
 # --- storing ---------------------------------------------------------------------------------
 
+PERSISTENCE: Final = ("settings", "persistence")
 _STORED: Final = tuple(Description.__dataclass_fields__.keys() - {"cluster", "epoch"}) + ("alive",)
 
 
 def restore(saved: Saved, shards_wanted: int, limits: Limits, now: int) -> State:
     """The state of a stored cluster. Everybody gets a whole limit from `now` to be heard.
 
-    A cluster that is already formed keeps its number of shards, whatever is wanted now.
+    A cluster that is already formed keeps its number of shards, whatever is wanted now. Raises
+    PolicyError for a persistence policy that only a later version knows.
     """
     state = State(saved.cluster_id, saved.region, shards_wanted, limits, saved.epoch)
-    for (kind, _), body in saved.objects.items():
+    for (kind, name), body in saved.objects.items():
         if kind == "member":
             member = Member(**body)  # type: ignore[arg-type]
             member.seen_ns = now
@@ -528,6 +559,8 @@ def restore(saved: Saved, shards_wanted: int, limits: Limits, now: int) -> State
             shard = Shard(**body)  # type: ignore[arg-type]
             shard.slots = [(first, last) for first, last in shard.slots]
             state.shards.append(shard)
+        elif (kind, name) == PERSISTENCE:
+            state.persistence = parse(body["policy"])
     state.shards.sort(key=lambda shard: shard.number)
     if state.shards:
         state.shards_wanted = len(state.shards)

@@ -6,8 +6,10 @@ not read gets its connection closed instead of a longer queue, and learns all it
 returns, because a topology is always sent whole.
 
 Frames in: `register`, `heartbeat`, `leave` (see messages.py), told apart by "type", and calls as
-`isthmus.wire.link.RpcClient` makes them, of which there is one, `status`: anybody on the RPC port
-may ask it, and the model does not hear of it. A peer must greet and send its first frame within
+`isthmus.wire.link.RpcClient` makes them, of which there are two. `status` anybody on the RPC port
+may ask, and the model does not hear of it; `set_persistence` (its parameter is "policy") changes
+what nodes keep on disk, is answered when that is committed, with the status. A peer must greet and
+send its first frame within
 `FIRST_FRAME_SECONDS_MAX` and then may not be silent for `SILENCE_SECONDS_MAX`.
 """
 
@@ -22,6 +24,7 @@ import trio
 from isthmus.coordinator import model
 from isthmus.wire.link import Link, LinkClosed, LinkError
 from isthmus.wire.logs import log
+from isthmus.wire.policy import PolicyError, parse
 
 Frame = dict[str, Any]
 QUEUE_FRAMES_MAX: Final = 256
@@ -134,9 +137,17 @@ class Hub:
             self.close(connection)
 
     def _answer(self, frame: Frame) -> Frame:
-        if frame["method"] != "status":
-            return {"id": frame.get("id"), "error": "the only method is status"}
-        return {"id": frame.get("id"), "result": self._status()}
+        number = frame.get("id")
+        if frame["method"] == "set_persistence":
+            params = frame.get("params")
+            try:
+                policy = parse(params.get("policy") if isinstance(params, dict) else None)
+            except PolicyError as error:
+                return {"id": number, "error": str(error)}
+            self._handle(model.SetPersistence(policy))
+        elif frame["method"] != "status":
+            return {"id": number, "error": "the methods are status and set_persistence"}
+        return {"id": number, "result": self._status()}
 
     async def _write(
         self, link: Link, frames: trio.MemoryReceiveChannel[Frame], session: trio.CancelScope

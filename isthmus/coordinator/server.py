@@ -22,10 +22,11 @@ from prometheus_client import CollectorRegistry
 from isthmus.coordinator import model
 from isthmus.coordinator.observe import CoordinatorCollector
 from isthmus.coordinator.rpc import Hub
-from isthmus.coordinator.store.base import Store, StoreError
+from isthmus.coordinator.store.base import Batch, Store, StoreError
 from isthmus.wire.beats import until_next
 from isthmus.wire.logs import log
 from isthmus.wire.metrics_http import serve_metrics
+from isthmus.wire.policy import OFF, Policy, PolicyError
 
 TICK_SECONDS: Final = 0.25
 _LOUD: Final = frozenset({"peer_refused", "member_dead", "own_pause", "epoch_floor_raised"})
@@ -40,6 +41,8 @@ class Settings:
     port: int = 9400
     metrics_port: int = 0
     shards: int = 3
+    # Of a cluster that has no policy yet.
+    persistence: Policy = OFF
     limits: model.Limits = field(default_factory=model.Limits)
 
 
@@ -98,6 +101,7 @@ class Coordinator:
             "state": "up",
             "connected": True,
             "keys": 0,
+            "disk": None,
             "term": self.store.term,
         }
         processes = said["processes"]
@@ -140,7 +144,20 @@ def _load(settings: Settings, store: Store, now: int) -> model.State:
         raise StoreError(
             f"this data folder holds region {saved.region}; it cannot serve {settings.region}"
         )
-    state = model.restore(saved, settings.shards, settings.limits, now)
+    try:
+        state = model.restore(saved, settings.shards, settings.limits, now)
+    except PolicyError as error:
+        raise StoreError(f"the stored persistence policy cannot be understood: {error}") from error
     if state.shards_wanted != settings.shards:
         log("shards_kept", level="WARN", wanted=settings.shards, formed_with=state.shards_wanted)
+    if state.persistence is None:
+        _give_policy(settings.persistence, state, store)
     return state
+
+
+def _give_policy(policy: Policy, state: model.State, store: Store) -> None:
+    """A new store, or one of a version without policies: from now on there is one in it."""
+    state.persistence = policy
+    # Members may hold the topology of this epoch, and the policy is a part of the next.
+    state.epoch += bool(state.epoch)
+    store.commit(Batch(state.epoch, {model.PERSISTENCE: {"policy": str(policy)}}))

@@ -12,7 +12,7 @@ Frames to the coordinator: `register` (all of `describe()`), `heartbeat` (its `H
 
 A topology frame, as `on_topology` gets it:
 
-    {"type": "topology", "cluster": str, "region": str, "epoch": int,
+    {"type": "topology", "cluster": str, "region": str, "epoch": int, "persistence": policy,
      "shards": [{"number": int, "id": str, "epoch": int, "primary": node id,
                  "replicas": [node id], "slots": [[first, last], ...]}],
      "nodes": [{"id": str, "region": str, "zone": str, "address": "host:port",
@@ -36,7 +36,7 @@ from isthmus.wire.link import Link, LinkError
 from isthmus.wire.logs import log
 
 Frame = dict[str, Any]
-HEARTBEAT_FIELDS: Final = ("epoch", "pid", "slots", "keys")
+HEARTBEAT_FIELDS: Final = ("epoch", "pid", "slots", "keys", "disk")
 CONNECT_SECONDS_MAX: Final = 2.0
 ANSWER_SECONDS_MAX: Final = 5.0
 LEAVE_SECONDS_MAX: Final = 0.5
@@ -60,9 +60,10 @@ class Membership:
 
     `describe()` gives id, role ("node" or "proxy"), region, zone, address, link_address,
     metrics_address, pid, incarnation, cluster (the id of the cluster it is in, or ""), epoch (of
-    the topology it holds, or 0), slots (how many it serves) and keys. It is called for every
-    heartbeat and must be quick. `on_refused(code, text)` hears why a registration was refused;
-    `connected` tells whether the coordinator has us now.
+    the topology it holds, or 0), slots (how many it serves), keys, and for a node disk (how it
+    fares with keeping data). It is called for every heartbeat and must be quick.
+    `on_refused(code, text)` hears why a registration was refused; `connected` tells whether the
+    coordinator has us now.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class Membership:
         while True:
             await trio.sleep(until_next(seconds, time.monotonic()))
             described = self._describe()
-            beat = {name: described[name] for name in HEARTBEAT_FIELDS}
+            beat: Frame = {name: described[name] for name in HEARTBEAT_FIELDS if name in described}
             try:
                 await self._send(link, {"type": "heartbeat", **beat})
             except LinkError as error:

@@ -37,8 +37,8 @@ def test_processes_in_the_order_of_their_start() -> None:
 def test_command_lines() -> None:
     specs = {spec.name: " ".join(spec.arguments) for spec in make(OPTIONS)}
     assert specs["coordinator"] == (
-        "coordinator --port 9400 --shards 3 --region local --metrics-port 0 "
-        "--data-dir /data/coordinator"
+        "coordinator --port 9400 --shards 3 --region local --persistence aof:everysec "
+        "--metrics-port 0 --data-dir /data/coordinator"
     )
     assert specs["node-2"] == (
         "node --coordinator 127.0.0.1:9400 --port 8502 --link-port 0 --metrics-port 0 --zone a "

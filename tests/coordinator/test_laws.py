@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from isthmus.coordinator import model
 from isthmus.coordinator.store.memory import Shelf
+from isthmus.wire.policy import parse
 
 CLUSTER = "c" * 40
 
@@ -22,6 +23,7 @@ events = st.one_of(
     st.tuples(st.just("close"), connections),
     st.tuples(st.just("tick"), st.sampled_from([50, 250, 900, 5000])),
     st.tuples(st.just("tick"), st.just(250)),
+    st.tuples(st.just("persistence"), st.sampled_from(["off", "rdb:1h", "aof:always"])),
 )
 
 
@@ -29,6 +31,8 @@ def message(event: tuple[Any, ...]) -> model.Message:
     kind = event[0]
     if kind == "tick":
         return model.Tick()
+    if kind == "persistence":
+        return model.SetPersistence(parse(event[1]))
     if kind == "heartbeat":
         return model.Heartbeat(event[1], {"epoch": 0, "slots": 1, "keys": 2})
     if kind == "leave":

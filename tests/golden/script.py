@@ -9,6 +9,7 @@ forty of them, addresses are ports on 127.0.0.1. Commands:
     +0 heartbeat c1 [epoch=]         without an epoch: the one the coordinator holds
     +0 leave c1 | +0 close c1 | +0 tick
     +2000 pass c1 c2                 that long, in steps of 250 ms: these heartbeat, then a tick
+    persistence aof:always           somebody sets the policy of what is kept on disk
     restart [shards=]                the coordinator dies and comes back from its store
     backup | restore                 a copy of the store is made, and put back (with a restart)
     status                           the processes as `isthmus status` gets them
@@ -24,6 +25,7 @@ from typing import Any
 
 from isthmus.coordinator import model
 from isthmus.coordinator.store.memory import Shelf
+from isthmus.wire.policy import parse
 
 CLUSTER = "c" * 40
 START_MS = 1_000_000
@@ -63,6 +65,8 @@ class Script:
             yield from self.manage(verb, rest)
         elif verb == "status":
             yield from self.status()
+        elif verb == "persistence":
+            yield from self.step(model.SetPersistence(parse(rest[0])))
         else:
             yield from self.step(_message(verb, rest, self.state))
 
@@ -172,4 +176,5 @@ def _frame(frame: dict[str, Any]) -> str:
         + "".join(f"[{first}-{last}]" for first, last in s["slots"])
         for s in frame["shards"]
     )
-    return f"topology epoch={frame['epoch']} nodes={nodes} shards={shards or '-'}"
+    kept = "" if frame["persistence"] == "off" else f" persistence={frame['persistence']}"
+    return f"topology epoch={frame['epoch']} nodes={nodes} shards={shards or '-'}{kept}"

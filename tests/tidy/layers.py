@@ -110,6 +110,7 @@ EDGES = frozenset(
         "isthmus/node/persist/cut_file.py",
         "isthmus/node/persist/cut_stream.py",
         "isthmus/node/persist/persistence.py",
+        "isthmus/node/persist/policy_keeper.py",
         "isthmus/node/persist/recover.py",
         "isthmus/node/persist/snapshot.py",
         "isthmus/node/replicate/link.py",

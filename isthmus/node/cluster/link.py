@@ -36,17 +36,22 @@ class Announcement:
 class CoordinatorLink:
     """Keeps `view` as the coordinator has it, and tells `changed` of each change.
 
-    `keys` counts this node's keys, quickly.
+    `keys` counts this node's keys, quickly. `persistence` hears the policy that came with each
+    topology; `disk` says how the node fares with keeping data.
     """
 
     def __init__(
         self, view: ClusterView, me: Announcement, keys: Callable[[], int],
         changed: Callable[[], None] = lambda: None,
+        persistence: Callable[[object], None] = lambda text: None,
+        disk: Callable[[], Frame | None] = lambda: None,
     ) -> None:  # fmt: skip
         self._view = view
         self._changed = changed
         self._me = me
         self._keys = keys
+        self._persistence = persistence
+        self._disk = disk
         self._membership = Membership(self._describe, self._apply, on_refused=self._refused)
 
     @property
@@ -78,16 +83,20 @@ class CoordinatorLink:
             "epoch": view.epoch,
             "slots": view.slots_served(),
             "keys": self._keys(),
+            "disk": self._disk(),
         }
 
     def _apply(self, frame: Frame) -> None:
         view = self._view
         before = (view.epoch, view.state_ok)
         try:
-            view.apply(frame)
+            current = view.apply(frame)
         except BadTopology as error:
             log("topology_refused", level="ERROR", why=str(error))
             return
+        # A coordinator of an older version knows of no policies: what is in force stays.
+        if current and "persistence" in frame:
+            self._persistence(frame["persistence"])
         if before != (view.epoch, view.state_ok):
             self._changed()
             log(

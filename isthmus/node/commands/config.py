@@ -72,18 +72,26 @@ def config_set(ctx: Context, argv: list[bytes]) -> None:
     if len(argv) % 2:
         raise syntax()
     for name in argv[2::2]:
-        if find(text_of(name)) is None:
+        row = find(text_of(name))
+        if row is None:
             raise RedisError(
                 b"ERR Unknown option or number of arguments for CONFIG SET - '" + name + b"'"
             )
+        if row.name in ctx.node.reserved:
+            raise refused(row.name, ctx.node.reserved[row.name])
     values = [text_of(arg) for arg in argv[2:]]
     try:
         pairs = list(zip(values[::2], values[1::2], strict=True))
         ctx.node.config.set_many(pairs, ctx.session.is_local())
     except ConfigError as error:
-        text = f"ERR CONFIG SET failed (possibly related to argument '{error.name}') - {error.why}"
-        raise RedisError(text.encode("utf-8", "surrogateescape")) from None
+        raise refused(error.name, error.why) from None
     ctx.reply.ok()
+
+
+def refused(name: str, why: str) -> RedisError:
+    """The error for a parameter that cannot be set."""
+    text = f"ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"
+    return RedisError(text.encode("utf-8", "surrogateescape"))
 
 
 @command("CONFIG REWRITE", since="2.8.0", group="server", flags=COMMON, complexity="O(1)",

@@ -37,7 +37,10 @@ def apply(keyspace: Keyspace, db: int, argv: list[bytes], origin: int = REPLAY) 
     check(replayer is not None, f"no replayer for {argv[0]!r}")
     assert replayer is not None
     if keyspace.cut is not None:
-        keyspace.cut.before_command(keyspace.databases[db], COMMANDS[argv[0].lower()], argv)
+        spec = COMMANDS[argv[0].lower()]
+        if spec.handler is None:
+            spec = spec.subcommands[argv[1].lower()]
+        keyspace.cut.before_command(keyspace.databases[db], spec, argv)
     before, keyspace.log.origin = keyspace.log.origin, origin
     try:
         replayer(keyspace.databases[db], argv)

@@ -82,6 +82,8 @@ class Node:
         self.cron_paused = False
         self.scripts_call_all = False
         self.skip_checksums = False
+        # Parameters that CONFIG SET may not change here, and why.
+        self.reserved: dict[str, str] = {}
         self.attack_logged_ms = -(1 << 62)
 
     def random_bytes(self, count: int) -> bytes:

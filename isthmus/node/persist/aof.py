@@ -5,9 +5,9 @@ end of the turn `commit` writes the buffer with one call, and the replies go out
 told is in the file therefore, whatever ends the process. What a power cut may take is the policy's:
 
     appendfsync always     commit syncs as well: once for all clients of the turn
-    appendfsync everysec   a task syncs once a second in a thread. While a sync takes longer, the
-                           next write waits for it, for 2 s at most (Redis' rule: such a write would
-                           stop the loop), and replies do not
+    appendfsync everysec   a task syncs once a second in a thread. Where a write beside a sync was
+                           seen to take long, the next ones wait for the sync, for 2 s at most
+                           (Redis' rule, which does so always), and replies do not
     appendfsync no         the system decides
 
 When the disk refuses a write, the file is cut back to its last good end, what was to be written is
@@ -42,21 +42,27 @@ from isthmus.node.persist.aof_format import NO_DB, Seal, encode_batch, timestamp
 from isthmus.node.persist.aof_manifest import (
     AofFile,
     Manifest,
+    ManifestError,
     finish_rewrite,
     forget_history,
     manifest_name,
     next_base,
     next_incr,
+    parse,
     render,
+    sealed,
 )
 from isthmus.node.persist.cut_file import sync_folder
 from isthmus.node.persist.snapshot import REWRITE, Job, Snapshots
 from isthmus.wire.logs import log
 
-ALWAYS, EVERYSEC = "always", "everysec"
+ALWAYS, EVERYSEC, NO = "always", "everysec", "no"
 SYNC_EVERY_SECONDS = 1.0
-# As in Redis: a write waits no longer for a sync that is under way.
+# As in Redis: a write waits no longer for a sync that is under way. It waits only where one that did
+# not was seen to stop the loop for so long, not longer ago than that.
 POSTPONED_SECONDS_MAX = 2.0
+SLOW_WRITE_NS = 50_000_000
+SLOW_REMEMBERED_SECONDS = 60.0
 RETRY_SECONDS = 1.0
 REWRITE_RETRY_SECONDS = 60.0
 REWRITE_FAILURES_FAST = 3
@@ -86,6 +92,8 @@ class AppendOnlyFile:
         self.seal = Seal()
         # Of the file that is appended to: its good bytes.
         self.file_bytes = 0
+        # True if a command was let through in this turn whose effect is still to be kept.
+        self.promised = False
         # Bytes of all incremental files and the base, now and when it was last written anew.
         self.total_bytes = 0
         self.base_bytes = 0
@@ -95,6 +103,8 @@ class AppendOnlyFile:
         self.synced = 0
         self.syncing_since = 0.0
         self.postponed_since = 0.0
+        # Until then writes wait for a sync; 0: they need not.
+        self.slow_until = 0.0
         self.tried = 0.0
         # Why nothing can be appended, for people; empty if it can.
         self.problem = ""
@@ -147,6 +157,8 @@ class AppendOnlyFile:
             file_bytes, seal = 0, Seal()
         self.manifest = manifest
         self.descriptor = self.open_file(last.name)
+        if not file_bytes:
+            os.ftruncate(self.descriptor, 0)
         self.file_bytes = file_bytes
         self.seal = seal
         self.db = NO_DB
@@ -155,7 +167,7 @@ class AppendOnlyFile:
 
     def start_anew(self) -> None:
         """Write a base of the data as it is, and begin to append behind it; raises OSError."""
-        os.makedirs(self.folder, exist_ok=True)
+        self.make_folder()
         base = next_base(self.manifest, self.name, True)
         file = self.snapshots.new_file(self.path(base.name), True)
         file.write_at_once()
@@ -163,6 +175,8 @@ class AppendOnlyFile:
         last = manifest.last()
         assert last is not None
         self.descriptor = self.open_file(last.name)
+        # One of that name may be left from a process that ended before it was listed.
+        os.ftruncate(self.descriptor, 0)
         self.save_manifest(manifest)
         self.file_bytes = 0
         self.total_bytes = self.base_bytes = file.size
@@ -173,6 +187,12 @@ class AppendOnlyFile:
         self.enabled = True
         self.node.keyspace.log.attach(self)
 
+    def make_folder(self) -> None:
+        """Make the folder if need be, and its name last; raises OSError."""
+        if not os.path.isdir(self.folder):
+            os.makedirs(self.folder, exist_ok=True)
+            sync_folder(os.path.dirname(self.folder))
+
     def open_file(self, name: str) -> int:
         """A file to append to; raises OSError."""
         return os.open(
@@ -180,18 +200,21 @@ class AppendOnlyFile:
         )
 
     def save_manifest(self, manifest: Manifest) -> None:
-        """Replace the manifest on the disk, and here; raises OSError and changes nothing then."""
+        """Replace the manifest on the disk, and here; raises OSError.
+
+        Then either nothing has changed, or both are the new one, and whether it lasts is unknown.
+        """
         target = self.path(manifest_name(self.name))
         temporary = self.path("temp-" + manifest_name(self.name))
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            write_all(descriptor, render(manifest))
+            write_all(descriptor, sealed(render(manifest)))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.replace(temporary, target)
-        sync_folder(self.folder)
         self.manifest = manifest
+        sync_folder(self.folder)
 
     def turn(self, on: bool) -> None:
         """CONFIG SET appendonly. Turning it on writes the data first; raises OSError."""
@@ -210,8 +233,7 @@ class AppendOnlyFile:
             self.sync_now()
             self.enabled = False
             self.node.keyspace.log.detach(self)
-            os.close(self.descriptor)
-            self.descriptor = -1
+            self.drop_files()
             self.problem = ""
             self.broken = False
             self.buffer = bytearray()
@@ -224,10 +246,7 @@ class AppendOnlyFile:
         self.node.keyspace.log.flush()
         if not self.broken and self.write():
             self.sync_now()
-        for part in self.retired:
-            os.close(part.descriptor)
-        os.close(self.descriptor)
-        self.descriptor = -1
+        self.drop_files()
         self.enabled = False
 
     @contextmanager
@@ -254,6 +273,7 @@ class AppendOnlyFile:
         if data:
             self.buffer += data
             self.appended += len(data)
+            self.promised = self.promised or not self.problem
             self.hold()
 
     def stamp(self) -> None:
@@ -266,23 +286,32 @@ class AppendOnlyFile:
             self.appended += len(line)
 
     def commit(self) -> bool:
-        """Write what was appended. False if replies to what was appended may not be sent."""
-        if not self.buffer or not self.enabled:
+        """Write what was appended. False if replies to what was appended may not be sent.
+
+        While commands that write are refused, what is appended is keys whose time came: nobody is
+        promised anything, and who reads is not cut off.
+        """
+        promised, self.promised = self.promised, False
+        always = self.policy == ALWAYS
+        # A rewrite that begins writes the buffer, and syncs nothing.
+        if not self.enabled or not (self.buffer or (always and self.synced < self.written)):
             return True
         clock = self.node.clock
         started = clock.mono_ns()
-        always = self.policy == ALWAYS
         done = (not always and self.must_wait()) or (
             not self.broken and self.write() and (not always or self.spared() or self.sync_now())
         )
         self.commit_ns += clock.mono_ns() - started
-        return bool(done) or not always
+        return bool(done) or not always or not promised
 
     def must_wait(self) -> bool:
         """True if a write would wait for a sync that is under way, and need not happen yet."""
-        if not self.syncing_since or self.policy != EVERYSEC:
+        if not self.syncing_since or not self.slow_until or self.policy != EVERYSEC:
             return False
         now = time.monotonic()
+        if now > self.slow_until:
+            self.slow_until = 0.0
+            return False
         if not self.postponed_since:
             self.postponed_since = now
         if now - self.postponed_since < POSTPONED_SECONDS_MAX:
@@ -298,11 +327,14 @@ class AppendOnlyFile:
         seal = Seal(self.seal.crc, self.seal.size, self.seal.sealed)
         seal.add(self.buffer)
         data = bytes(self.buffer) + seal.line()
+        started = self.node.clock.mono_ns()
         try:
             write_all(self.descriptor, data)
         except OSError as error:
             self.write_failed(error)
             return False
+        if self.syncing_since and self.node.clock.mono_ns() - started > SLOW_WRITE_NS:
+            self.slow_until = time.monotonic() + SLOW_REMEMBERED_SECONDS
         self.seal = seal
         self.file_bytes += len(data)
         self.total_bytes += len(data)
@@ -355,6 +387,9 @@ class AppendOnlyFile:
 
     def sync_failed(self, error: OSError) -> None:
         """What was written may be gone: nothing more goes to this file (see the module essay)."""
+        if not self.enabled:
+            # It was turned off while a thread was at it: nothing relies on it any more.
+            return
         text = error.strerror or str(error)
         log("aof_sync_failed", level="ERROR", why=text, file=self.folder)
         self.broken = True
@@ -389,6 +424,9 @@ class AppendOnlyFile:
             self.wake = trio.Event()
             await self.sync_beside()
             await trio.sleep(SYNC_EVERY_SECONDS)
+            if self.synced < self.written and self.policy != NO:
+                # It was spared, or could not be begun.
+                self.wake.set()
 
     async def sync_beside(self) -> None:
         """Sync in a thread what is written now."""
@@ -396,8 +434,12 @@ class AppendOnlyFile:
             return
         parts = self.retired
         offset = self.written
-        # Another descriptor of the same file: this one may be closed meanwhile.
-        own = os.dup(self.descriptor)
+        try:
+            # Another descriptor of the same file: this one may be closed meanwhile.
+            own = os.dup(self.descriptor)
+        except OSError as error:
+            log("aof_sync_postponed", level="WARN", why=str(error))
+            return
         self.retired = []
         self.syncing_since = time.monotonic()
         try:
@@ -452,11 +494,15 @@ class AppendOnlyFile:
         # A chain with a gap is never named: only where all before is written, the new file follows.
         follows = self.enabled and not self.broken
         wanted = self.config.boolean("appendonly")
-        begun = next_incr(self.manifest, self.name)
+        descriptor = -1
+        before = begun = self.manifest
         try:
             if follows and not self.write():
                 raise OSError(errno.EIO, self.problem)
-            os.makedirs(self.folder, exist_ok=True)
+            self.make_folder()
+            if not self.enabled:
+                self.learn_names()
+            begun = next_incr(self.manifest, self.name)
             if wanted:
                 last = begun.last()
                 assert last is not None
@@ -468,6 +514,11 @@ class AppendOnlyFile:
             file = self.snapshots.new_file(self.path(base.name), True)
         except OSError as error:
             log("aof_rewrite_failed", level="ERROR", why=str(error), file=self.folder)
+            if descriptor >= 0:
+                os.close(descriptor)
+            if follows and self.manifest is not before:
+                # The new file is listed already: nothing may be appended to the one before it.
+                self.sync_failed(error)
             self.rewrite_over(None, str(error))
             return False
         if wanted:
@@ -484,9 +535,23 @@ class AppendOnlyFile:
         self.snapshots.begin(Job(file, REWRITE, done))
         return True
 
+    def learn_names(self) -> None:
+        """Take over what an earlier process has left in the folder, so that no file is written over
+        before the manifest stops naming it; raises OSError."""
+        try:
+            with open(self.path(manifest_name(self.name)), "rb") as file:
+                self.manifest = parse(file.read())
+        except FileNotFoundError:
+            self.manifest = Manifest()
+        except ManifestError as error:
+            raise OSError(errno.EINVAL, f"the manifest cannot be used: {error}") from None
+
     def go_on_in(self, descriptor: int) -> None:
         """Append to a new file; the old one is synced and closed."""
-        if self.descriptor >= 0:
+        if self.broken:
+            # What it says of the old files proves nothing, and the cut has all that is in them.
+            self.drop_files()
+        elif self.descriptor >= 0:
             self.retired.append(Part(self.descriptor, self.written))
         self.descriptor = descriptor
         self.seal = Seal()
@@ -499,6 +564,15 @@ class AppendOnlyFile:
             # What the broken file lacks, and what waits here, is in the cut.
             self.written += len(self.buffer)
             self.buffer = bytearray()
+
+    def drop_files(self) -> None:
+        """Close what is open, as it is."""
+        for part in self.retired:
+            os.close(part.descriptor)
+        self.retired = []
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+        self.descriptor = -1
 
     def adopt(self, base: AofFile, begun: Manifest, keep_from: int) -> str | None:
         """Put a new base into the manifest and delete what it replaces. Why not, if it fails."""

@@ -21,6 +21,9 @@ one base, incremental numbers that rise. Words that Redis does not know are skip
 are kept and written again (8.x notes `startoffset` and `endoffset` so). What breaks a rule is a
 ManifestError that names the line.
 
+What we write ends with a comment of ours, `#CRC:` and the CRC-64 of all before it in 16 hex digits
+(`sealed`); where it is there it must be right.
+
 File names are text with `surrogateescape`, as the file system has them.
 """
 
@@ -30,6 +33,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from isthmus.wire import crc64
 from isthmus.wire.scalars import split_inline
 
 BASE = "b"
@@ -41,6 +45,7 @@ LINE_BYTES_MAX = 1024
 MANIFEST_BYTES_MAX = 1 << 20
 _SEQUENCE_MAX = (1 << 63) - 1
 _NUMBER = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+_SUM_LINE = re.compile(rb"^#CRC:([0-9a-f]{16})\n\Z", re.MULTILINE)
 # A name with any other byte is written in quotes.
 _PLAIN = re.compile(rb"""[!#-&(-\[\]-~]+""")
 _ESCAPES = {0x5C: b"\\\\", 0x22: b'\\"', 10: b"\\n", 13: b"\\r", 9: b"\\t", 7: b"\\a", 8: b"\\b"}
@@ -129,6 +134,7 @@ def parse(text: bytes) -> Manifest:
         raise ManifestError(0, "Found an empty AOF manifest")
     if len(text) > MANIFEST_BYTES_MAX:
         raise ManifestError(0, f"The AOF manifest is longer than {MANIFEST_BYTES_MAX} bytes")
+    _check_sum(text)
     base: AofFile | None = None
     incrs: list[AofFile] = []
     history: list[AofFile] = []
@@ -153,6 +159,13 @@ def parse(text: bytes) -> Manifest:
         base.seq if base is not None else 0,
         incrs[-1].seq if incrs else 0,
     )
+
+
+def _check_sum(text: bytes) -> None:
+    """ManifestError if there is a checksum and it is another one; see sealed()."""
+    found = _SUM_LINE.search(text)
+    if found is not None and int(found[1], 16) != crc64.crc64(text[: found.start()]):
+        raise ManifestError(0, "The AOF manifest does not have the checksum that was noted in it")
 
 
 def _lines(text: bytes) -> Iterator[tuple[int, bytes]]:
@@ -224,6 +237,15 @@ def render(manifest: Manifest) -> bytes:
     if manifest.base is None:
         files = [*manifest.history, *manifest.incrs]
     return b"".join(_render_line(file) for file in files)
+
+
+def sealed(text: bytes) -> bytes:
+    """A manifest with its checksum, in a comment at its end.
+
+    One changed bit makes a file that is needed (`type i`) one that is not (`type h`), and nothing
+    else would tell. Redis passes over the comment, and leaves it out when it writes the manifest.
+    """
+    return text + b"#CRC:%016x\n" % crc64.crc64(text)
 
 
 def _render_line(file: AofFile) -> bytes:

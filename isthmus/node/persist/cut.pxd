@@ -58,6 +58,7 @@ cdef class Cut:
     cdef public object failure
     cdef public bint finished
     cdef public object resume
+    cdef public bint slot_hints
     cdef public object on_finished
     @cython.locals(source=Source)
     cpdef void before_command(self, Database db, CommandSpec spec, list[bytes] argv)

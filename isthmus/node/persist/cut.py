@@ -50,7 +50,7 @@ from isthmus.node.engine.keyspace import Database, Keyspace
 from isthmus.node.engine.spec import WRITE, CommandSpec
 from isthmus.node.engine.table import Table
 from isthmus.node.engine.table_rdb import position, save_all, save_bucket, save_key
-from isthmus.node.persist.snapshot_format import resize_db, select_db
+from isthmus.node.persist.snapshot_format import resize_db, select_db, slot_info
 from isthmus.node.values.rdb_encode import BodyWriter, write_entry, write_prefix
 from isthmus.wire.rdb_writer import RdbWriter
 from isthmus.wire.scalars import i64
@@ -155,6 +155,8 @@ class Source:
         self.db = None
         self.flushed = size
         self.owed = {}
+        if self.slot >= SLOTS:
+            self.cut.discard_tables(self)
 
 
 class Cut:
@@ -163,7 +165,7 @@ class Cut:
     def __init__(
         self, keyspace: Keyspace, marks: int = 0, on_finished: Callable[[], None] | None = None,
         compress: bool = True, pending_bytes_max: int = PENDING_BYTES_MAX,
-        resume: Callable[[], None] | None = None,
+        resume: Callable[[], None] | None = None, slot_hints: bool = False,
     ) -> None:  # fmt: skip
         self.keyspace = keyspace
         self.marks = marks
@@ -189,6 +191,8 @@ class Cut:
         self.finished = False
         # Called when a client that had to wait may go on.
         self.resume = resume
+        # Say how many keys a slot has before they come, as Redis does in a cluster.
+        self.slot_hints = slot_hints
         self.on_finished = on_finished
 
     # -- beginning and ending -----------------------------------------------------------------
@@ -204,7 +208,10 @@ class Cut:
         self.keyspace.cut = self
 
     def end(self) -> None:
-        """Let go of the keyspace; also before the walk is over, if nobody wants the rest."""
+        """Let go of the keyspace, once; also before the walk is over, if nobody wants the rest."""
+        if self.finished:
+            return
+        self.finished = True
         for db in self.keyspace.databases:
             db.cut = None
         if self.keyspace.cut is self:
@@ -287,6 +294,8 @@ class Cut:
         if table is None or table.count == 0:
             return
         out = self.writer(source)
+        if self.slot_hints:
+            out.raw(slot_info(slot, table.count, table.volatile_count))
         objects: list[Any] = []
         save_all(table, out, self.marks, self.now_s, objects)
         if objects:
@@ -400,7 +409,6 @@ class Cut:
             if self.pending_bytes() > self.pending_bytes_max:
                 self.failure = TOO_SLOW.format(self.pending_bytes_max)
                 self.end()
-                self.finished = True
                 return False
             self.advance()
             if clock.mono_ns() >= deadline:
@@ -419,7 +427,6 @@ class Cut:
         elif self.queue:
             self.begin_body(self.queue.pop(0))
         else:
-            self.finished = True
             self.end()
 
     def walk(self, source: Source) -> None:

@@ -191,7 +191,9 @@ class CutFile:
         cut = self.cut
         while True:
             more = cut.step(SLICE_NS)
-            self.check_cut()
+            if cut.failure or self.cancelled:
+                # Told by check_cut, outside of the nursery, which would make a group of it.
+                return
             if cut.out.size >= PIECE_BYTES or not more:
                 await send(self.take())
             else:

@@ -107,7 +107,7 @@ class Snapshots:
 
         cut = Cut(
             node.keyspace, self.marks(), finished, self.config.boolean("rdbcompression"),
-            resume=node.blocking.resume_postponed,
+            resume=node.blocking.resume_postponed, slot_hints=node.cluster is not None,
         )  # fmt: skip
         cut.pending_bytes_max = max(cut.pending_bytes_max, node.memory.used() // 10)
         cut.begin()

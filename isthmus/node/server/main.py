@@ -38,6 +38,7 @@ from isthmus.node.engine.keyspace import Database
 from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
 from isthmus.node.persist.persistence import Persistence
+from isthmus.node.persist.policy_keeper import PolicyFileError, PolicyKeeper, set_before_loading
 from isthmus.node.persist.recover import RecoverError, recover
 from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.server import allocator
@@ -97,6 +98,7 @@ class NodeServer:
         self.node.blocking.alarm = self.alarm.set
         self.node.blocking.resume = self.resume
         self.link: CoordinatorLink | None = None
+        self.policy: PolicyKeeper | None = None
         self.bus: Bus | None = None
         self.metrics_address = ""
         self.resident_at_start = self.process_memory()
@@ -235,7 +237,8 @@ class NodeServer:
                 await nursery.start(self.watch_signals)
                 nursery.start_soon(run_pump, self.pump)
                 # Who connects meanwhile is answered LOADING; the cluster hears of us afterwards.
-                await recover(self.node)
+                if self.policy is None or self.policy.folder is not None:
+                    await recover(self.node)
                 if self.args.coordinator:
                     self.join(nursery, address, link_address)
                 nursery.start_soon(self.cron.run)
@@ -266,11 +269,15 @@ class NodeServer:
             incarnation=self.identity.incarnation, region=self.args.region, zone=self.args.zone,
             address=address, link_address=link_address, metrics_address=self.metrics_address,
         )  # fmt: skip
+        policy = self.policy
+        assert policy is not None
         self.link = CoordinatorLink(
-            view, me, lambda: self.node.keyspace.databases[0].size, self.topology_changed
-        )
+            view, me, lambda: self.node.keyspace.databases[0].size, self.topology_changed,
+            policy.told, policy.health,
+        )  # fmt: skip
         self.bus = Bus(view, lambda: os.fsencode(self.node.config.text("requirepass")))
         self.node.pubsub.forward = self.bus.forward
+        nursery.start_soon(policy.run)
         nursery.start_soon(self.bus.run)
         nursery.start_soon(self.link.run, self.args.coordinator)
 
@@ -319,9 +326,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         open_log(config)
         tell_of_useless(config)
         raise_descriptor_limit(config.integer("maxclients"))
+        in_force = set_before_loading(config, args.data_dir) if args.coordinator else None
         server = NodeServer(args, config, identity)
+        if args.coordinator:
+            server.policy = PolicyKeeper(server.node, args.data_dir, in_force)
         introduce_users(server.node, source.users)
-    except (ConfigFileError, RuleError, OSError, IdentityError) as error:
+    except (ConfigFileError, RuleError, OSError, IdentityError, PolicyFileError) as error:
         print(explain(error), file=sys.stderr)
         return 1
     except ValueError as error:

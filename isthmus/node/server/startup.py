@@ -98,6 +98,10 @@ def configure(args: argparse.Namespace, rest: list[str]) -> ConfigFile:
     if args.coordinator:
         config.load("databases", ["1"])
         config.load("cluster-enabled", ["yes"])
+    if args.data_dir is not None:
+        # The working folder is about to change.
+        args.data_dir = args.data_dir.absolute()
+        args.data_dir.mkdir(parents=True, exist_ok=True)
     if args.data_dir is not None and "dir" not in config.given:
         config.load("dir", [str(args.data_dir)])
     if config.text("dir"):
