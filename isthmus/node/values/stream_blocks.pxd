@@ -1,7 +1,8 @@
 # What a stream is made of in memory: blocks in the order of ids, and the coding of their elements.
 #
-# Only inline functions: this file is compiled into stream_log.pyx, pending_list.pyx and rdb_walk.pyx,
-# whose essays explain it. None of them raises; those that allocate answer NULL without memory.
+# Only inline functions: this file is compiled into stream_log.pyx, pending_list.pyx and
+# rdb_walk.pyx, whose essays explain it. None of them raises; those that allocate answer NULL
+# without memory.
 #
 # An element is coded as in Redis' listpack: a head, its bytes, and its length again, in groups of 7
 # bits that are read from the right, so that blocks can be walked both ways:
