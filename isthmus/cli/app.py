@@ -19,12 +19,24 @@ import typer
 from rich.console import Console
 
 from isthmus import __version__
-from isthmus.cli import check_aof, inquiry, local, persistence, plan, process, screen, supervise
+from isthmus.cli import (
+    check_aof,
+    export,
+    importing,
+    inquiry,
+    local,
+    persistence,
+    plan,
+    process,
+    rdb_show,
+    screen,
+    supervise,
+)
 from isthmus.cli.plan import Options
 from isthmus.cli.target import AsJson, CoordinatorAddress, DataDir, coordinator_of, fail, state_of
 from isthmus.wire.policy import PolicyError, parse
 
-DOWN_SECONDS_MAX = 30.0
+DOWN_SECONDS_MAX = supervise.NODE_STOP_SECONDS_MAX + 2 * supervise.STOP_SECONDS_MAX
 DETACHED_SECONDS_MAX = supervise.READY_SECONDS_MAX + 10.0
 
 app = typer.Typer(
@@ -298,6 +310,11 @@ def status(
         highlight=False,
     )
     console.print(screen.disks(answer))
+
+
+app.command(epilog=export.EXAMPLES)(export.export)
+app.command("import", epilog=importing.EXAMPLES)(importing.import_)
+app.command(epilog=rdb_show.EXAMPLES)(rdb_show.rdb)
 
 
 @app.command()

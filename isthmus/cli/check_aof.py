@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from isthmus.cli import screen
+from isthmus.cli import check_rdb, screen
 
 if TYPE_CHECKING:
     from isthmus.cli.aof_report import AofReport, Part, Problem
@@ -50,6 +50,9 @@ group = typer.Typer(
 @group.callback()
 def check() -> None:
     """Look at files of data: are they whole, what is in them, and mend them."""
+
+
+group.command(epilog=check_rdb.EXAMPLES)(check_rdb.rdb)
 
 
 @group.command(
@@ -81,13 +84,15 @@ def aof(
     Exit status 0: nothing is wrong. 1: something was wrong, mended or not. 2: cannot be done.
     """
     # The commands of a node come with this; the other commands for people do without.
-    from isthmus.cli import aof_report
+    from isthmus.cli import aof_report, rdb_report
     from isthmus.node.commands import load_all
 
     load_all()
     bar = _Bar()
     try:
-        report = aof_report.examine(target, until_s=timestamp, progress=bar.show)
+        report = aof_report.examine(
+            target, rdb=rdb_report.aof_part, until_s=timestamp, progress=bar.show
+        )
         bar.done()
         mended = ""
         if report.is_fine() and timestamp is not None:

@@ -9,7 +9,8 @@ within RESTART_WINDOW_SECONDS; after RESTARTS_MAX of them it is left down, and s
 serve on.
 
 Stop, on SIGINT, SIGTERM or SIGHUP: SIGTERM to proxies and nodes, then to the coordinator; who has
-not ended within STOP_SECONDS_MAX is killed. A second signal kills at once. When ``run`` returns, no
+not ended within STOP_SECONDS_MAX is killed, a node, which may have a snapshot to write, after
+NODE_STOP_SECONDS_MAX. A second signal kills at once. When ``run`` returns, no
 child is left and the state file is gone.
 """
 
@@ -31,6 +32,7 @@ from isthmus.cli.plan import HOST, Options, Spec, ready
 
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 10.0
+NODE_STOP_SECONDS_MAX = 300.0
 POLL_SECONDS = 0.1
 RESTARTS_MAX = 5
 RESTART_WINDOW_SECONDS = 60.0
@@ -259,7 +261,9 @@ class Supervisor:
         alive = [child.running for child in group if child.running is not None]
         for running in alive:
             running.terminate()
-        with trio.move_on_after(0 if hurry.is_set() else STOP_SECONDS_MAX) as bound:
+        nodes = any(child.spec.role == "node" for child in group)
+        patience = NODE_STOP_SECONDS_MAX if nodes else STOP_SECONDS_MAX
+        with trio.move_on_after(0 if hurry.is_set() else patience) as bound:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cut_short, hurry, bound)
                 for running in alive:

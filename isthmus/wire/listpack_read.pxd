@@ -5,6 +5,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from isthmus.wire.listpack_write cimport back_size
+
 cdef enum:
     LISTPACK_HEAD = 6
     LISTPACK_FRAME = 7
@@ -16,17 +18,6 @@ cdef struct Element:
     const uint8_t* text     # NULL if it is the number
     Py_ssize_t size         # of the text
     int64_t number
-
-
-cdef inline Py_ssize_t back_size(Py_ssize_t size) noexcept nogil:
-    """How many bytes the length of an element takes at its end."""
-    if size <= 127:
-        return 1
-    if size < 16383:
-        return 2
-    if size < 2097151:
-        return 3
-    return 4 if size < 268435455 else 5
 
 
 cdef inline int64_t little(const uint8_t* p, int width) noexcept nogil:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
@@ -10,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import isthmus
-from isthmus.cli import local, process
+from isthmus.cli import local, process, screen
 from isthmus.cli.app import run
 from isthmus.cli.main import ROLES
 from tests.cli.test_local import cluster, noted
@@ -23,7 +25,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"isthmus {isthmus.__version__}\n" * 2
 
 
-@pytest.mark.parametrize("command", ["up", "down", "status"])
+@pytest.mark.parametrize("command", ["up", "down", "status", "persistence"])
 def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     told = capsys.readouterr().out
@@ -34,7 +36,7 @@ def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_help_lists_commands_and_servers(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     told = capsys.readouterr().out
-    for name in ("up", "down", "status", "version", *ROLES):
+    for name in ("up", "down", "status", "persistence", "version", *ROLES):
         assert f" {name} " in told
 
 
@@ -73,6 +75,46 @@ def test_down_ends_what_a_dead_supervisor_left(
     assert f"left processes behind ({pid})" in capsys.readouterr().err
     assert run(["down", "--data-dir", str(tmp_path)]) == 0
     assert process.started_at(pid) is None
+
+
+@pytest.mark.parametrize("words", [["persistence"], ["persistence", "set", "off"]])
+def test_persistence_of_no_cluster(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words, "--data-dir", str(tmp_path)]) == 1
+    assert f"no cluster runs in {tmp_path}" in capsys.readouterr().err
+
+
+def test_what_is_no_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["persistence", "set", "rdb:5", "--data-dir", str(tmp_path)]) == 2
+    assert "'5' is no period" in capsys.readouterr().err
+    assert run(["up", "--persistence", "rdb:1s", "--data-dir", str(tmp_path)]) == 2
+    assert "--persistence: the period of rdb:1s is not between 1m" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_problems_are_shown() -> None:
+    def row(address: str, **disk: object) -> dict[str, object]:
+        return {"role": "primary", "address": address, "state": "up", "disk": disk}
+
+    status = {
+        "persistence": "aof:always",
+        "processes": [
+            {"role": "proxy", "address": "h:1", "disk": None},
+            row("h:2", policy="aof:always", saved_s=0, aof_bytes=2_500_000, problem=""),
+            row("h:3", policy="off", saved_s=1_700_000_000, aof_bytes=0,
+                problem="writes are refused (MISCONF): the disk is full"),
+            {**row("h:4", policy="rdb:1h", saved_s="?", problem=5), "state": "dead"},
+        ],
+    }  # fmt: skip
+    console = Console(width=100, file=io.StringIO())
+    console.print(screen.disks(status))
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.split() for line in console.file.getvalue().splitlines()[2:]]
+    assert lines[0] == ["h:2", "aof:always", "-", "2.4", "MiB", "-"]
+    assert lines[1][:2] == ["h:3", "off"] and lines[1][2].startswith("2023-11-1")
+    assert " ".join(lines[1][5:]) == "writes are refused (MISCONF): the disk is full"
+    assert lines[2][0] == "h:4"
 
 
 def test_replicas_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.cli.plan import BadPlan, Options, make, ready, slot_count
+from isthmus.cli.plan import BadPlan, Options, behind, make, ready, slot_count
 
 OPTIONS = Options(
     shards=3,
@@ -102,6 +102,32 @@ def test_ready() -> None:
 )
 def test_not_ready(processes: list[dict[str, object]]) -> None:
     assert not ready({"epoch": 4, "processes": processes}, shards=2, proxies=1)[0]
+
+
+def kept(policy: str, problem: str = "") -> dict[str, object]:
+    return {"disk": {"policy": policy, "problem": problem}}
+
+
+@pytest.mark.parametrize(
+    ("primary", "late", "hopeless"),
+    [
+        ({"disk": None}, True, True),
+        (kept("off"), True, True),
+        (kept("off", "changing to rdb:1h"), True, True),
+        (kept("off", "cannot change: the disk is full"), False, True),
+        (kept("rdb:1h"), False, False),
+        (kept("rdb:1h", "the last snapshot failed"), False, False),
+        ({**kept("off"), "state": "dead"}, False, False),
+    ],
+)
+def test_behind_with_its_policy(primary: dict[str, object], late: bool, hopeless: bool) -> None:
+    process = line("primary", [[0, 16383]], address="h:1", **primary)  # type: ignore[arg-type]
+    if "state" in primary:
+        process["state"] = primary["state"]
+    status = {"epoch": 4, "persistence": "rdb:1h", "processes": [process, line("proxy")]}
+    assert behind(status, failed=False) == (["h:1"] if late else [])
+    assert behind(status) == (["h:1"] if hopeless else [])
+    assert ready(status, shards=1, proxies=1)[0] == (not late and process["state"] == "up")
 
 
 def test_ready_of_an_unexpected_answer() -> None:

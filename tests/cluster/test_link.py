@@ -6,9 +6,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from isthmus.coordinator.messages import Refusal, report
+from isthmus.coordinator.model import SetPersistence
 from isthmus.node.cluster import link as node_link
 from isthmus.node.cluster.link import Announcement, CoordinatorLink
 from isthmus.node.cluster.view import ClusterView
+from isthmus.wire.policy import parse
 from tests.cluster.test_view import topology
 from tests.cluster.world import FakeNode, World, until
 
@@ -42,6 +45,54 @@ async def test_the_view_follows_the_coordinator(world: World, nursery: trio.Nurs
     assert process["keys"] == 12 and process["metrics_address"] == "127.0.0.1:9"
     assert process["topology_epoch"] == view.epoch
     nursery.cancel_scope.cancel()
+
+
+async def test_the_policy_comes_with_topologies_and_health_goes_with_beats(
+    world: World, nursery: trio.Nursery
+) -> None:
+    view = ClusterView("a" * 40)
+    told: list[object] = []
+    health = {"policy": "off", "saved_s": 5, "aof_bytes": 7, "problem": "the disk is full"}
+    it = CoordinatorLink(
+        view, announcement(8500), keys=lambda: 0, persistence=told.append, disk=lambda: health
+    )
+    nursery.start_soon(it.run, "coordinator:9400")
+    await until(lambda: view.state_ok)
+    assert set(told) == {"off"}
+    assert world.coordinator is not None
+    epoch = view.epoch
+    world.coordinator.handle(SetPersistence(parse("rdb:6h")))
+    await until(lambda: told[-1] == "rdb:6h")
+    assert view.epoch == epoch + 1
+    await trio.sleep(1)
+    said = world.coordinator.status()
+    assert said["persistence"] == "rdb:6h"
+    assert [p["disk"] for p in said["processes"]] == [None, health]
+    # A late frame of an older epoch, and one of a coordinator that knows no policies, say nothing.
+    before = list(told)
+    it._apply({**topology(1), "cluster": view.cluster_id, "persistence": "aof:always"})
+    it._apply({**topology(view.epoch), "cluster": view.cluster_id})
+    assert told == before
+    await world.stop()
+    await until(lambda: not it.connected)
+    await world.start()
+    await until(lambda: it.connected)
+    await trio.sleep(1)
+    assert told[-1] == "rdb:6h", "the store remembers"
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "disk",
+    [
+        "fine", {}, {"policy": "off", "saved_s": -1}, {"policy": "off", "problem": "x" * 201},
+        {"policy": "off", "problem": "two\nlines"}, {"policy": "x" * 33}, {"policy": 5},
+        {"policy": "off", "aof_bytes": "many"},
+    ],
+)  # fmt: skip
+def test_health_that_makes_no_sense_is_refused(disk: object) -> None:
+    with pytest.raises(Refusal):
+        report({"epoch": 1, "slots": 2, "keys": 3, "disk": disk})
 
 
 async def test_a_node_whose_place_is_taken_stops_serving(

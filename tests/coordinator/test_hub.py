@@ -11,8 +11,12 @@ import trio.testing
 from trio.testing import MockClock
 
 from isthmus.coordinator import rpc
-from isthmus.coordinator.model import Closed, Message
-from isthmus.wire.link import Link, LinkClosed, RpcClient
+from isthmus.coordinator.model import PERSISTENCE, Closed, Message, SetPersistence
+from isthmus.coordinator.server import Coordinator, Settings
+from isthmus.coordinator.store.base import Batch, StoreError
+from isthmus.coordinator.store.memory import Shelf
+from isthmus.wire.link import Link, LinkClosed, RpcClient, RpcError
+from isthmus.wire.policy import Policy
 from tests.cluster.world import FakeNode, World, until
 
 
@@ -46,6 +50,43 @@ async def test_status_is_for_anybody_and_the_model_does_not_hear_of_it(
         assert not listener.heard
     await until(lambda: it.connections == 0)
     assert listener.heard == [Closed(1)]
+
+
+async def test_the_policy_is_set_by_a_call(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    it, listener = hub()
+    mine, its = trio.testing.memory_stream_pair()
+    nursery.start_soon(it.serve, its)
+    async with RpcClient.over(mine, "cli") as client:
+        assert await client.call("set_persistence", policy="rdb:90m") == {"epoch": 5}
+        assert listener.heard == [SetPersistence(Policy("rdb", period_s=5400))]
+        for params in ({"policy": "rdb:1s"}, {"policy": 5}, {}, {"policy": "off\n"}):
+            with pytest.raises(RpcError, match=r"a policy is|not between"):
+                await client.call("set_persistence", **params)
+        with pytest.raises(RpcError, match="the methods are status and set_persistence"):
+            await client.call("set_everything")
+        assert len(listener.heard) == 1
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("epoch", [0, 7])
+def test_a_store_of_a_time_without_policies(epoch: int) -> None:
+    shelf = Shelf()
+    store = shelf.open()
+    store.create("c" * 40, "local")
+    store.commit(Batch(epoch))
+    first = Coordinator(Settings(persistence=Policy("rdb", period_s=3600)), store, lambda: 1)
+    assert first.status()["persistence"] == "rdb:1h"
+    # Whoever holds the topology of that epoch must see that this is another.
+    assert first.state.epoch == (epoch + 1 if epoch else 0)
+    store.close()
+    # It is asked once only: the store's counts from then on.
+    again = shelf.open()
+    assert Coordinator(Settings(), again, lambda: 1).status()["persistence"] == "rdb:1h"
+    again.commit(Batch(epoch + 1, {PERSISTENCE: {"policy": "tape:daily"}}))
+    with pytest.raises(StoreError, match="persistence policy cannot be understood"):
+        Coordinator(Settings(), again, lambda: 1)
 
 
 async def test_a_peer_that_says_nothing_is_let_go(

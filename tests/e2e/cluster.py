@@ -80,10 +80,10 @@ def options(ports: Ports, data_dir: Path, shards: int) -> list[str]:
     ]
 
 
-def start(ports: Ports, data_dir: Path, shards: int = 3) -> Cluster:
+def start(ports: Ports, data_dir: Path, shards: int = 3, *more: str) -> Cluster:
     """Start a cluster in the foreground of a subprocess; return once it says how to connect."""
     up = subprocess.Popen(
-        [*PROGRAM, *options(ports, data_dir, shards)],
+        [*PROGRAM, *options(ports, data_dir, shards), *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -117,9 +117,11 @@ def stop(cluster: Cluster, number: signal.Signals = signal.SIGINT) -> str:
 
 
 @contextmanager
-def running(data_dir: Path, shards: int = 3) -> Iterator[Cluster]:
-    """A cluster for the length of the block."""
-    cluster = start(free_ports(shards), data_dir, shards)
+def running(
+    data_dir: Path, shards: int = 3, *more: str, ports: Ports | None = None
+) -> Iterator[Cluster]:
+    """A cluster for the length of the block; `more` are options of `up`."""
+    cluster = start(ports or free_ports(shards), data_dir, shards, *more)
     try:
         yield cluster
     finally:

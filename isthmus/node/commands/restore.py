@@ -17,8 +17,7 @@ from isthmus.node.engine.errors import NOT_INTEGER, SYNTAX, RedisError
 from isthmus.node.engine.registry import OK, command
 from isthmus.node.engine.spec import ASKING, DENYOOM, WRITE
 from isthmus.node.values.keys import delete
-from isthmus.node.values.rdb_decode import Limits
-from isthmus.node.values.restore import decode, restore
+from isthmus.node.values.restore import decode, limits_of, restore
 from isthmus.wire.scalars import INT64_MAX, parse_int
 
 BUSY_KEY = b"BUSYKEY Target key name already exists."
@@ -70,21 +69,6 @@ class Options:
             at += 1
 
 
-def limits_of(ctx: Context) -> Limits:
-    """The thresholds of small encodings as they are configured."""
-    config = ctx.config
-    limits = Limits()
-    limits.hash_entries = config.integer("hash-max-listpack-entries")
-    limits.hash_bytes = config.integer("hash-max-listpack-value")
-    limits.set_ints = config.integer("set-max-intset-entries")
-    limits.set_entries = config.integer("set-max-listpack-entries")
-    limits.set_bytes = config.integer("set-max-listpack-value")
-    limits.zset_entries = config.integer("zset-max-listpack-entries")
-    limits.zset_bytes = config.integer("zset-max-listpack-value")
-    limits.list_size = ctx.keyspace.list_limit
-    return limits
-
-
 def restore_key(ctx: Context, argv: list[bytes]) -> None:
     """RESTORE and RESTORE-ASKING."""
     options = Options(argv[4:])
@@ -95,7 +79,7 @@ def restore_key(ctx: Context, argv: list[bytes]) -> None:
     ttl = integer(argv[2])
     if ttl < 0:
         raise RedisError(NEGATIVE_TTL)
-    value = decode(argv[3], limits_of(ctx))
+    value = decode(argv[3], limits_of(ctx.config))
     ctx.reply.ok()
     expire = -1
     if ttl:

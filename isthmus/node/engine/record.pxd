@@ -109,3 +109,26 @@ cdef inline object rec_load(Rec* rec):
     if kind == SCORE:
         return rec_score(rec)
     return True
+
+
+# -- hashes, and the order in which tables are walked ----------------------------------------------
+
+cdef extern from *:
+    """
+    #include <Python.h>
+    #if PY_VERSION_HEX >= 0x030E0000
+    #define isthmus_hash(p, n) Py_HashBuffer((p), (n))
+    #else
+    #define isthmus_hash(p, n) _Py_HashBytes((p), (n))
+    #endif
+    """
+    Py_ssize_t isthmus_hash(const void* p, Py_ssize_t n) noexcept
+
+
+cdef inline uint64_t reverse32(uint64_t v) noexcept:
+    """The lower 32 bits, the other way round."""
+    v = ((v >> 1) & 0x55555555) | ((v & 0x55555555) << 1)
+    v = ((v >> 2) & 0x33333333) | ((v & 0x33333333) << 2)
+    v = ((v >> 4) & 0x0F0F0F0F) | ((v & 0x0F0F0F0F) << 4)
+    v = ((v >> 8) & 0x00FF00FF) | ((v & 0x00FF00FF) << 8)
+    return ((v >> 16) | (v << 16)) & 0xFFFFFFFF

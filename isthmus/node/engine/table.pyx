@@ -20,17 +20,6 @@ from isthmus.node.engine.rng cimport Rng
 from isthmus.wire.digits cimport format_int, read_int, write_int
 from isthmus.wire.reply cimport ReplyWriter
 
-cdef extern from *:
-    """
-    #include <Python.h>
-    #if PY_VERSION_HEX >= 0x030E0000
-    #define isthmus_hash(p, n) Py_HashBuffer((p), (n))
-    #else
-    #define isthmus_hash(p, n) _Py_HashBytes((p), (n))
-    #endif
-    """
-    Py_ssize_t isthmus_hash(const void* p, Py_ssize_t n) noexcept
-
 cdef extern from "Python.h":
     void* PyObject_Malloc(size_t n) noexcept
     void* PyObject_Realloc(void* p, size_t n) noexcept
@@ -40,14 +29,6 @@ cdef enum:
     BUCKETS_MIN = 4
     TABLE_BYTES = 144
     SHRINK_BUCKETS = 32768
-
-
-cdef inline uint64_t reverse32(uint64_t v) noexcept:
-    v = ((v >> 1) & 0x55555555) | ((v & 0x55555555) << 1)
-    v = ((v >> 2) & 0x33333333) | ((v & 0x33333333) << 2)
-    v = ((v >> 4) & 0x0F0F0F0F) | ((v & 0x0F0F0F0F) << 4)
-    v = ((v >> 8) & 0x00FF00FF) | ((v & 0x00FF00FF) << 8)
-    return ((v >> 16) | (v << 16)) & 0xFFFFFFFF
 
 
 cdef class Table:

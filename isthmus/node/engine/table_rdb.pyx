@@ -17,19 +17,12 @@ from isthmus.wire.rdb_writer cimport RdbWriter
 
 cdef extern from *:
     """
-    #include <Python.h>
-    #if PY_VERSION_HEX >= 0x030E0000
-    #define isthmus_hash_of(p, n) Py_HashBuffer((p), (n))
-    #else
-    #define isthmus_hash_of(p, n) _Py_HashBytes((p), (n))
-    #endif
     #if defined(__GNUC__)
     #define isthmus_load(p) __builtin_prefetch(p)
     #else
     #define isthmus_load(p) ((void)(p))
     #endif
     """
-    Py_ssize_t isthmus_hash_of(const void* p, Py_ssize_t n) noexcept
     void isthmus_load(const void* p) noexcept
 
 MARKS_NONE, MARKS_IDLE, MARKS_USES = 0, 1, 2
@@ -42,18 +35,10 @@ cdef enum:
     USES_CODE = 0xF9
 
 
-cdef inline uint64_t reversed32(uint64_t v) noexcept:
-    v = ((v >> 1) & 0x55555555) | ((v & 0x55555555) << 1)
-    v = ((v >> 2) & 0x33333333) | ((v & 0x33333333) << 2)
-    v = ((v >> 4) & 0x0F0F0F0F) | ((v & 0x0F0F0F0F) << 4)
-    v = ((v >> 8) & 0x00FF00FF) | ((v & 0x00FF00FF) << 8)
-    return ((v >> 16) | (v << 16)) & 0xFFFFFFFF
-
-
 cpdef long long position(Table table, bytes key) except -1:
     """Where key lies, or would lie, in the order of save_bucket."""
-    return reversed32(
-        <uint64_t>isthmus_hash_of(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)) & 0xFFFFFFFF
+    return reverse32(
+        <uint64_t>isthmus_hash(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)) & 0xFFFFFFFF
     )
 
 
@@ -104,12 +89,12 @@ cpdef int save_all(Table table, RdbWriter out, int marks, long long now_s, list 
 
 cdef inline Py_ssize_t bucket_at(Table table, long long cursor) noexcept:
     """The bucket of a cursor; behind the end the walk begins again."""
-    return table.index(<Py_ssize_t>reversed32(<uint64_t>cursor & 0xFFFFFFFF))
+    return table.index(<Py_ssize_t>reverse32(<uint64_t>cursor & 0xFFFFFFFF))
 
 
 cdef inline bint before_cursor(Rec* rec, long long cursor) noexcept:
-    return <long long>reversed32(
-        <uint64_t>isthmus_hash_of(rec_key(rec), rec_klen(rec)) & 0xFFFFFFFF
+    return <long long>reverse32(
+        <uint64_t>isthmus_hash(rec_key(rec), rec_klen(rec)) & 0xFFFFFFFF
     ) < cursor
 
 

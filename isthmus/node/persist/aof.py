@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import trio
 
@@ -58,21 +58,14 @@ from isthmus.wire.logs import log
 
 ALWAYS, EVERYSEC, NO = "always", "everysec", "no"
 SYNC_EVERY_SECONDS = 1.0
-# As in Redis: a write waits no longer for a sync that is under way. It waits only where one that did
-# not was seen to stop the loop for so long, not longer ago than that.
+# As in Redis: a write waits no longer for a sync that is under way. It waits only where one that
+# did not was seen to stop the loop for so long, not longer ago than that.
 POSTPONED_SECONDS_MAX = 2.0
 SLOW_WRITE_NS = 50_000_000
 SLOW_REMEMBERED_SECONDS = 60.0
 RETRY_SECONDS = 1.0
 REWRITE_RETRY_SECONDS = 60.0
 REWRITE_FAILURES_FAST = 3
-
-
-class Part(NamedTuple):
-    """A file that is no longer appended to, and has still to be synced and closed."""
-
-    descriptor: int
-    until: int
 
 
 class AppendOnlyFile:
@@ -85,7 +78,6 @@ class AppendOnlyFile:
         self.enabled = False
         self.manifest = Manifest()
         self.descriptor = -1
-        self.retired: list[Part] = []
         self.buffer = bytearray()
         # The database selected at the buffer's end, and the running sum of the file.
         self.db = NO_DB
@@ -233,7 +225,7 @@ class AppendOnlyFile:
             self.sync_now()
             self.enabled = False
             self.node.keyspace.log.detach(self)
-            self.drop_files()
+            self.drop_file()
             self.problem = ""
             self.broken = False
             self.buffer = bytearray()
@@ -246,7 +238,7 @@ class AppendOnlyFile:
         self.node.keyspace.log.flush()
         if not self.broken and self.write():
             self.sync_now()
-        self.drop_files()
+        self.drop_file()
         self.enabled = False
 
     @contextmanager
@@ -369,9 +361,6 @@ class AppendOnlyFile:
         if self.broken:
             return False
         try:
-            while self.retired:
-                os.fdatasync(self.retired[0].descriptor)
-                os.close(self.retired.pop(0).descriptor)
             os.fdatasync(self.descriptor)
         except OSError as error:
             self.sync_failed(error)
@@ -432,7 +421,6 @@ class AppendOnlyFile:
         """Sync in a thread what is written now."""
         if not self.enabled or self.broken or self.synced >= self.written or self.spared():
             return
-        parts = self.retired
         offset = self.written
         try:
             # Another descriptor of the same file: this one may be closed meanwhile.
@@ -440,10 +428,9 @@ class AppendOnlyFile:
         except OSError as error:
             log("aof_sync_postponed", level="WARN", why=str(error))
             return
-        self.retired = []
         self.syncing_since = time.monotonic()
         try:
-            await trio.to_thread.run_sync(sync_all, [part.descriptor for part in parts], own)
+            await trio.to_thread.run_sync(os.fdatasync, own)
         except OSError as error:
             self.sync_failed(error)
         else:
@@ -451,8 +438,6 @@ class AppendOnlyFile:
         finally:
             self.syncing_since = 0.0
             os.close(own)
-            for part in parts:
-                os.close(part.descriptor)
 
     # -- writing anew -------------------------------------------------------------------------
 
@@ -497,7 +482,7 @@ class AppendOnlyFile:
         descriptor = -1
         before = begun = self.manifest
         try:
-            if follows and not self.write():
+            if follows and not self.finish_file():
                 raise OSError(errno.EIO, self.problem)
             self.make_folder()
             if not self.enabled:
@@ -535,6 +520,22 @@ class AppendOnlyFile:
         self.snapshots.begin(Job(file, REWRITE, done))
         return True
 
+    def finish_file(self) -> bool:
+        """Write what waits, and make last what the file holds. False if the disk refuses.
+
+        Before another file is named behind this one: if a power cut took the end of this one and
+        not all of the other, what is left would have a hole. It does not take much longer than the
+        sync of the manifest, which has to wait for the same bytes on most file systems.
+        """
+        if not self.write():
+            return False
+        try:
+            os.fdatasync(self.descriptor)
+        except OSError as error:
+            self.sync_failed(error)
+            return False
+        return True
+
     def learn_names(self) -> None:
         """Take over what an earlier process has left in the folder, so that no file is written over
         before the manifest stops naming it; raises OSError."""
@@ -547,12 +548,8 @@ class AppendOnlyFile:
             raise OSError(errno.EINVAL, f"the manifest cannot be used: {error}") from None
 
     def go_on_in(self, descriptor: int) -> None:
-        """Append to a new file; the old one is synced and closed."""
-        if self.broken:
-            # What it says of the old files proves nothing, and the cut has all that is in them.
-            self.drop_files()
-        elif self.descriptor >= 0:
-            self.retired.append(Part(self.descriptor, self.written))
+        """Append to a new file; the old one is finished, or given up."""
+        self.drop_file()
         self.descriptor = descriptor
         self.seal = Seal()
         self.db = NO_DB
@@ -565,11 +562,8 @@ class AppendOnlyFile:
             self.written += len(self.buffer)
             self.buffer = bytearray()
 
-    def drop_files(self) -> None:
-        """Close what is open, as it is."""
-        for part in self.retired:
-            os.close(part.descriptor)
-        self.retired = []
+    def drop_file(self) -> None:
+        """Close the file, as it is."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
         self.descriptor = -1
@@ -643,9 +637,3 @@ def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def sync_all(descriptors: list[int], last: int) -> None:
-    """Sync files in order; raises OSError."""
-    for descriptor in (*descriptors, last):
-        os.fdatasync(descriptor)

@@ -241,8 +241,9 @@ class PolicyKeeper:
         if self.snapshots_before < 0:
             if saves.job is not None:
                 return False
-            self.snapshots_before = saves.saves
+            before = saves.saves
             saves.save_beside(False)
+            self.snapshots_before = before
         if saves.saves > self.snapshots_before:
             self.snapshots_before = -1
             return True

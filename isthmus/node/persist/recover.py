@@ -35,9 +35,10 @@ from isthmus.node.persist.aof_manifest import (
     upgraded,
 )
 from isthmus.node.persist.aof_scan import AofRefused, AofScanner, End, judge
-from isthmus.node.persist.replay import AofReplay, ReplayError
+from isthmus.node.persist.replay import AofReplay, DatabaseMissing, ReplayError
 from isthmus.node.persist.snapshot_read import KeyspaceLoader, Report, read_snapshot
 from isthmus.node.values.keys import delete
+from isthmus.node.values.restore import limits_of
 from isthmus.wire.logs import log
 from isthmus.wire.rdb_reader import RdbReader
 
@@ -200,6 +201,8 @@ class Recovery:
         try:
             yield from self.drive(replay_all(scanner, replay), before, path)
         except ReplayError as error:
+            if isinstance(error, DatabaseMissing) and in_cluster(self.node):
+                raise RecoverError(other_databases(f"The append only file {path}", error)) from None
             raise RecoverError(f"Bad command in the append only file {path}: {error}") from None
         assert scanner.end is not None
         return scanner.end
@@ -228,14 +231,19 @@ class Recovery:
         self, data: mmap.mmap, path: str, before: int, keep_expired: bool, merge: bool = False
     ) -> Generator[None, None, int]:
         """Load RDB; where it ended."""
-        loader = NodeLoader(self.node, merge)
+        loader = NodeLoader(self.node, merge, path)
         view = memoryview(data)
         reader = RdbReader(view)
         try:
             now_ms = self.node.clock.refresh()
             report = Report()
             pieces = read_snapshot(
-                reader, loader, now_ms=now_ms, keep_expired=keep_expired, report=report
+                reader,
+                loader,
+                now_ms=now_ms,
+                keep_expired=keep_expired,
+                limits=limits_of(self.node.config),
+                report=report,
             )
             yield from self.drive(pieces, before, path)
             loader.finish()
@@ -283,13 +291,34 @@ def advice(path: str) -> str:
     )
 
 
+def in_cluster(node: Any) -> bool:
+    """True for a node of a cluster, which has one database; it is told so before it joins."""
+    return bool(node.config.boolean("cluster-enabled"))
+
+
+def other_databases(file: str, where: object) -> str:
+    """Why a file of several databases cannot be loaded by a node of a cluster."""
+    return (
+        f"{file} holds keys of other databases than 0 ({where}), and a node of a cluster has only "
+        "that one; nothing was loaded. Load it with isthmus node --standalone, or move it away to "
+        "start empty"
+    )
+
+
 class NodeLoader(KeyspaceLoader):
     """Puts what a snapshot holds into a node."""
 
-    def __init__(self, node: Any, merge: bool) -> None:
+    def __init__(self, node: Any, merge: bool, path: str) -> None:
         super().__init__(node.keyspace)
         self.node = node
         self.merge = merge
+        self.path = path
+
+    def select(self, db: int) -> None:
+        """The keys that follow are in this database; raises ValueError, RecoverError."""
+        if db and in_cluster(self.node):
+            raise RecoverError(other_databases(f"The snapshot {self.path}", f"database {db}"))
+        super().select(db)
 
     def entry(self, key: bytes, value: Any, expire_ms: int, idle_s: int, freq: int) -> None:
         """A key; -1 for what is not known of it."""

@@ -46,6 +46,10 @@ class ReplayError(Exception):
         self.reason = reason
 
 
+class DatabaseMissing(ReplayError):
+    """What follows is for a database that this node has not."""
+
+
 def spec_for(offset: i64, argv: list[bytes]) -> CommandSpec:
     """The command that argv calls, if it may stand in an AOF; raises ReplayError."""
     commands: dict[bytes, CommandSpec] = COMMANDS
@@ -152,7 +156,7 @@ class AofReplay:
         index = int(argv[1]) if argv[1].isdigit() and len(argv[1]) < 10 else -1
         if not 0 <= index < len(self.databases):
             count = len(self.databases)
-            raise ReplayError(offset, f"database {shown(argv[1])}, and there are {count}")
+            raise DatabaseMissing(offset, f"database {shown(argv[1])}, and there are {count}")
         self.client.db = self.databases[index]
 
     def perform(self, offset: i64, spec: CommandSpec, argv: list[bytes]) -> None:

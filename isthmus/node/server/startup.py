@@ -103,6 +103,11 @@ def configure(args: argparse.Namespace, rest: list[str]) -> ConfigFile:
         args.data_dir = args.data_dir.absolute()
         args.data_dir.mkdir(parents=True, exist_ok=True)
     if args.data_dir is not None and "dir" not in config.given:
+        # A node's own folder is made at its first start; one that a --dir names has to be there.
+        try:
+            args.data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError("dir", error.strerror or str(error)) from None
         config.load("dir", [str(args.data_dir)])
     if config.text("dir"):
         try:

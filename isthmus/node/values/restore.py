@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.node.engine.access import hinted
+from isthmus.node.engine.config import Config
 from isthmus.node.engine.effect import replays
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.keyspace import Database
@@ -29,6 +30,20 @@ VERSION_MAX = 12
 FRAME_BYTES = 10
 BAD_FRAME = b"ERR DUMP payload version or checksum are wrong"
 BAD_VALUE = b"ERR Bad data format"
+
+
+def limits_of(config: Config) -> Limits:
+    """The thresholds of small encodings as they are configured."""
+    limits = Limits()
+    limits.hash_entries = config.integer("hash-max-listpack-entries")
+    limits.hash_bytes = config.integer("hash-max-listpack-value")
+    limits.set_ints = config.integer("set-max-intset-entries")
+    limits.set_entries = config.integer("set-max-listpack-entries")
+    limits.set_bytes = config.integer("set-max-listpack-value")
+    limits.zset_entries = config.integer("zset-max-listpack-entries")
+    limits.zset_bytes = config.integer("zset-max-listpack-value")
+    limits.list_size = config.integer("list-max-listpack-size")
+    return limits
 
 
 def decode(payload: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
