@@ -10,8 +10,9 @@ The output's size is known beforehand, and reaching exactly that with the last b
 the only success. Nothing is allocated for a size that the input cannot reach: three bytes make
 264 at most.
 
-Compressing finds repeats by the hash of three bytes, the latest place of each; both twins write the
-same bytes.
+Compressing finds repeats by a hash of three bytes, the latest place of each, and after a repeat
+only notes its last two places. Where one is looked for and when it is given up are Redis' own, so
+that compressed strings are byte for byte what Redis would write; both twins write the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 # 264 bytes from 3 of input is the best there is.
 RATIO_MAX = 88
-_HASH_BITS = 14
+_SLOTS = 1 << 16
 _OFFSET_MAX = 8192
 _MATCH_MAX = 264
 _LITERALS_MAX = 32
@@ -67,39 +68,64 @@ def decompress(data: Any, size: int) -> bytes:
     return bytes(out)
 
 
+def _slot(data: bytes, at: int) -> int:
+    """Where the three bytes at `at` are looked up."""
+    triple = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+    return ((triple >> 8) - triple * 5) % _SLOTS
+
+
+def _literal_bytes(count: int) -> int:
+    """What so many bytes take as they are."""
+    return count + (count + _LITERALS_MAX - 1) // _LITERALS_MAX
+
+
+def _repeated(data: bytes, before: int, at: int) -> int:
+    """How many bytes at `at` are copied from `before`, where three are known to be equal."""
+    longest = min(len(data) - at - 2, _MATCH_MAX)
+    # The first 16 are compared without looking at the limit, if there are so many.
+    longest = max(longest, 19) if longest > 16 else max(longest, 3)
+    length = 3
+    while length < longest and data[before + length] == data[at + length]:
+        length += 1
+    return length
+
+
 def compress(data: bytes) -> bytes | None:
-    """Data packed, or None if it is not at least four bytes shorter then."""
+    """Data compressed, or None if it is not at least four bytes shorter then."""
     size = len(data)
     room = size - 4
     out = bytearray()
     seen: dict[int, int] = {}
     at = begun = 0
     while at + 2 < size:
-        triple = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-        slot = (triple * 2654435761 & 0xFFFFFFFF) >> (32 - _HASH_BITS)
-        before = seen.get(slot, -1)
+        slot = _slot(data, at)
+        # The first byte of all is never the beginning of a repeat.
+        before = seen.get(slot, 0)
         seen[slot] = at
         offset = at - before - 1
-        if before < 0 or offset >= _OFFSET_MAX or data[before : before + 3] != data[at : at + 3]:
+        if before == 0 or offset >= _OFFSET_MAX or data[before : before + 3] != data[at : at + 3]:
             at += 1
             continue
-        _put_literals(data[begun:at], out)
-        if len(out) + 3 > room:
+        if len(out) + _literal_bytes(at - begun) + 4 >= room:
             return None
-        longest = min(size - at, _MATCH_MAX)
-        length = 3
-        while length < longest and data[before + length] == data[at + length]:
-            length += 1
+        _put_literals(data[begun:at], out)
+        length = _repeated(data, before, at)
         at += length
+        begun = at
         length -= 2
         if length < 7:
             out.append(length << 5 | offset >> 8)
         else:
             out += bytes((7 << 5 | offset >> 8, length - 7))
         out.append(offset & 0xFF)
-        begun = at
+        if at + 2 < size:
+            seen[_slot(data, at - 2)] = at - 2
+            seen[_slot(data, at - 1)] = at - 1
+    count = at - begun
+    if len(out) + count + count // _LITERALS_MAX + 4 > room:
+        return None
     _put_literals(data[begun:], out)
-    return bytes(out) if 0 < len(out) <= room else None
+    return bytes(out)
 
 
 def _put_literals(data: bytes, out: bytearray) -> None:

@@ -15,24 +15,48 @@ RATIO_MAX = 88
 
 cdef enum:
     MOST = 88
-    HASH_BITS = 14
+    SLOTS = 1 << 16
     OFFSET_MAX = 8192
     MATCH_MAX = 264
     LITERALS_MAX = 32
 
 
 # Where each triple of bytes was seen last: a position plus the base of its string.
-cdef uint32_t _seen[1 << HASH_BITS]
+cdef uint32_t _seen[SLOTS]
 cdef uint32_t _base = 1
+
+
+cdef inline uint32_t slot_of(const uint8_t* p) noexcept nogil:
+    """Where the three bytes at p are looked up."""
+    cdef uint32_t triple = <uint32_t>p[0] << 16 | <uint32_t>p[1] << 8 | p[2]
+    return ((triple >> 8) - triple * 5) & (SLOTS - 1)
+
+
+cdef inline Py_ssize_t literal_bytes(Py_ssize_t count) noexcept nogil:
+    """What so many bytes take as they are."""
+    return count + (count + LITERALS_MAX - 1) // LITERALS_MAX
+
+
+cdef inline Py_ssize_t repeated(
+    const uint8_t* before, const uint8_t* at, Py_ssize_t left
+) noexcept nogil:
+    """How many of the `left` bytes at `at` are copied from `before`; three are equal."""
+    cdef Py_ssize_t length = 3, longest = min(left - 2, <Py_ssize_t>MATCH_MAX)
+    # The first 16 are compared without looking at the limit, if there are so many.
+    if longest > 16:
+        longest = max(longest, <Py_ssize_t>19)
+    while length < longest and before[length] == at[length]:
+        length += 1
+    return length
 
 
 cdef Py_ssize_t lzf_pack(
     const uint8_t* data, Py_ssize_t size, uint8_t* out, Py_ssize_t room
 ) noexcept nogil:
-    """Pack data; the packed size, or 0 if it would take more than room."""
+    """Compress data; the compressed size, or 0 if it would take more than room."""
     global _base
-    cdef Py_ssize_t at = 0, begun = 0, written = 0, length, longest, offset, before
-    cdef uint32_t triple, slot, base
+    cdef Py_ssize_t at = 0, begun = 0, written = 0, length, offset, before, count
+    cdef uint32_t slot, base
     if size > 0x40000000:
         return 0
     if _base > <uint32_t>0xF0000000 - <uint32_t>size:
@@ -41,25 +65,23 @@ cdef Py_ssize_t lzf_pack(
     base = _base
     _base += <uint32_t>size
     while at + 2 < size:
-        triple = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-        slot = (triple * <uint32_t>2654435761) >> (32 - HASH_BITS)
+        slot = slot_of(data + at)
         before = <Py_ssize_t>_seen[slot] - <Py_ssize_t>base
         _seen[slot] = base + <uint32_t>at
         offset = at - before - 1
+        # The first byte of all is never the beginning of a repeat.
         if (
-            before < 0 or offset >= OFFSET_MAX or data[before] != data[at]
+            before <= 0 or offset >= OFFSET_MAX or data[before] != data[at]
             or data[before + 1] != data[at + 1] or data[before + 2] != data[at + 2]
         ):
             at += 1
             continue
-        written = put_literals(data + begun, at - begun, out, written, room)
-        if written < 0 or written + 3 > room:
+        if written + literal_bytes(at - begun) + 4 >= room:
             return 0
-        longest = min(size - at, <Py_ssize_t>MATCH_MAX)
-        length = 3
-        while length < longest and data[before + length] == data[at + length]:
-            length += 1
+        written = put_literals(data + begun, at - begun, out, written)
+        length = repeated(data + before, data + at, size - at)
         at += length
+        begun = at
         length -= 2
         if length < 7:
             out[written] = <uint8_t>(length << 5 | offset >> 8)
@@ -69,20 +91,23 @@ cdef Py_ssize_t lzf_pack(
             out[written] = <uint8_t>(length - 7)
         out[written + 1] = <uint8_t>(offset & 0xFF)
         written += 2
-        begun = at
-    written = put_literals(data + begun, size - begun, out, written, room)
-    return 0 if written < 0 else written
+        if at + 2 < size:
+            _seen[slot_of(data + at - 2)] = base + <uint32_t>(at - 2)
+            _seen[slot_of(data + at - 1)] = base + <uint32_t>(at - 1)
+    count = at - begun
+    # With that the one or two bytes that are left find room, too.
+    if written + count + count // LITERALS_MAX + 4 > room:
+        return 0
+    return put_literals(data + begun, size - begun, out, written)
 
 
 cdef Py_ssize_t put_literals(
-    const uint8_t* data, Py_ssize_t size, uint8_t* out, Py_ssize_t written, Py_ssize_t room
+    const uint8_t* data, Py_ssize_t size, uint8_t* out, Py_ssize_t written
 ) noexcept nogil:
-    """Runs of bytes as they are; where writing goes on, or -1 without room."""
+    """Runs of bytes as they are, for which there is room; where writing goes on."""
     cdef Py_ssize_t run
     while size > 0:
         run = min(size, <Py_ssize_t>LITERALS_MAX)
-        if written + run + 1 > room:
-            return -1
         out[written] = <uint8_t>(run - 1)
         memcpy(out + written + 1, data, run)
         written += run + 1

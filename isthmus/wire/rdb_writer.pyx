@@ -183,6 +183,8 @@ cdef class RdbWriter:
         """Write the listpack as a string."""
         cdef uint32_t total
         cdef uint16_t count = <uint16_t>min(self.pack_count, <Py_ssize_t>0xFFFF)
+        if self.pack_size >= <Py_ssize_t>0xFFFFFFFF:
+            raise OverflowError("a listpack of 4 GiB")
         if self.pack_size + 1 > self.pack_capacity:
             self.pack = enlarged(self.pack, &self.pack_capacity, self.pack_size + 1)
         self.pack[self.pack_size] = <char>0xFF

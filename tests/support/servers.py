@@ -63,8 +63,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.communicate()
 
 
-def redis8_command() -> list[str] | None:
-    """How to start the redis-server 8.0 that tools/fetch_redis8.sh unpacked; None if it did not."""
+def redis8_command(name: str = "redis-server") -> list[str] | None:
+    """How to start the redis-server 8.0 that tools/fetch_redis8.sh unpacked, or another program
+    of it, which all are one; None if it did not."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     folder = Path(os.environ.get("ISTHMUS_REDIS8") or Path(cache) / "isthmus" / "redis8")
     program = folder / "usr" / "bin" / "redis-server"
@@ -74,7 +75,19 @@ def redis8_command() -> list[str] | None:
         return None
     libraries = str(loaders[0].parent)
     # It knows by its name whether it is the server or a checker.
-    return [str(loaders[0]), "--library-path", libraries, "--argv0", "redis-server", str(program)]
+    return [str(loaders[0]), "--library-path", libraries, "--argv0", name, str(program)]
+
+
+def check_rdb(path: Path) -> str:
+    """What redis-check-rdb 8.0 prints about a file that it finds good."""
+    command = redis8_command("redis-check-rdb")
+    if command is None:
+        pytest.skip("redis-check-rdb 8.0 is not there: tools/fetch_redis8.sh")
+    done = subprocess.run(
+        [*command, str(path)], capture_output=True, text=True, timeout=START_SECONDS_MAX
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def test_lengths(module: Any, number: int) -> None:
         (b"2147483647", b"\xc2\xff\xff\xff\x7f"), (b"-2147483648", b"\xc2\0\0\0\x80"),
         (b"2147483648", b"\x0a2147483648"), (b"007", b"\x03007"), (b"-0", b"\x02-0"),
         (b"+1", b"\x02+1"), (b"1 ", b"\x021 "), (b"a" * 20, b"\x14" + b"a" * 20),
-        (b"a" * 21, b"\xc3\x05\x15\x00a\xe0\x0b\x00") ,
+        (b"a" * 21, b"\xc3\x06\x15\x01aa\xe0\x0a\x00"),
     ],
 )  # fmt: skip
 def test_strings(module: Any, text: bytes, encoded: bytes) -> None:

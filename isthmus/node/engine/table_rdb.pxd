@@ -1,5 +1,6 @@
 from libc.stdint cimport uint64_t
 
+from isthmus.node.engine.ordered_table cimport OrderedTable
 from isthmus.node.engine.table cimport Table
 from isthmus.wire.rdb_writer cimport RdbWriter
 
@@ -14,3 +15,11 @@ cpdef bint save_key(
 cpdef long long save_entries(
     Table table, RdbWriter out, long long first, long long buckets_max, bint with_values
 ) except -2
+cpdef long long save_timed(
+    Table table, RdbWriter out, long long first, long long buckets_max, long long soonest
+) except -2
+cpdef long long soonest_expiry(Table table) noexcept
+cpdef int save_listpack(
+    OrderedTable table, RdbWriter out, bint with_values, bint with_expiries
+) except -1
+cpdef int save_intset(OrderedTable table, RdbWriter out) except -1

@@ -8,6 +8,10 @@ with idle time or uses as `marks` asks (0: neither, 1: idle, 2: uses; engine/acc
 record's mark means). Only strings that lie in their record are written here. What is an object is
 appended to `objects` as (key, value, expiry, mark) instead.
 
+Collections are written as Redis keeps them: large ones entry by entry, from bucket to bucket, small
+ones as one string: a listpack (wire/listpack.py), or an intset, which is width (2, 4 or 8) and
+count in 4 bytes each, and the numbers, sorted. All is little-endian.
+
 `position` is where a key lies in the order in which `save_bucket` walks: 32 bits, from the key
 alone, so that a walk over a table that grows and shrinks knows what it has passed: a walk at
 `cursor` has passed the keys before it.
@@ -17,9 +21,11 @@ Twin of table_rdb.pyx.
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from isthmus.node.engine.access import decayed
+from isthmus.node.engine.ordered_table import OrderedTable
 from isthmus.node.engine.table import _HASH_MASK, Table, _Rec, _reverse32
 from isthmus.wire.rdb_writer import RdbWriter
 
@@ -27,6 +33,7 @@ MARKS_NONE, MARKS_IDLE, MARKS_USES = 0, 1, 2
 _PACKED_BYTES_MAX = 1024
 _EXPIRY, _IDLE, _USES = 0xFC, 0xF8, 0xF9
 _MARK = 0xFFFFFF
+_NEVER = 0x7FFFFFFFFFFFFFFF
 
 
 def position(table: Table, key: bytes) -> int:
@@ -108,3 +115,46 @@ def save_entries(
             if with_values:
                 out.string(rec.value)
     return first + buckets_max if first + buckets_max < len(table._buckets) else -1
+
+
+def save_timed(table: Table, out: RdbWriter, first: int, buckets_max: int, soonest: int) -> int:
+    """As save_entries() with values, each entry behind its expiry: 0 without one, else what it
+    is more than `soonest`, plus 1."""
+    buckets = table._buckets[first : first + buckets_max]
+    for bucket in buckets:
+        for key, rec in bucket.items():
+            out.length(rec.expire - soonest + 1 if rec.expire >= 0 else 0)
+            out.string(key)
+            out.string(rec.value)
+    return first + buckets_max if first + buckets_max < len(table._buckets) else -1
+
+
+def soonest_expiry(table: Table) -> int:
+    """The soonest expiry there is, by looking at every entry; the largest int64 without any."""
+    expiries = [rec.expire for bucket in table._buckets for rec in bucket.values()]
+    return min((when for when in expiries if when >= 0), default=_NEVER)
+
+
+def save_listpack(
+    table: OrderedTable, out: RdbWriter, with_values: bool, with_expiries: bool
+) -> int:
+    """Write the keys in their order as one listpack, each with its value and its expiry (0: none)
+    behind it if asked for."""
+    out.begin_listpack()
+    for key, rec in table._arranged(False):
+        out.lp_text(key)
+        if with_values:
+            out.lp_text(rec.value)
+        if with_expiries:
+            out.lp_number(max(rec.expire, 0))
+    out.end_listpack()
+    return 0
+
+
+def save_intset(table: OrderedTable, out: RdbWriter) -> int:
+    """Write keys that all are int64s as one intset."""
+    numbers = sorted(int(key) for key in table.keys())
+    widest = max(numbers[-1], -1 - numbers[0]) if numbers else 0
+    width, letter = (2, "h") if widest < 1 << 15 else (4, "i") if widest < 1 << 31 else (8, "q")
+    out.string(struct.pack(f"<II{len(numbers)}{letter}", width, len(numbers), *numbers))
+    return 0

@@ -1,7 +1,8 @@
 # What a stream is made of in memory: blocks in the order of ids, and the coding of their elements.
 #
-# Only inline functions: this file is compiled into stream_log.pyx and pending_list.pyx, whose
-# essays explain it. None of them raises; those that allocate answer NULL without memory.
+# Only inline functions: this file is compiled into stream_log.pyx, pending_list.pyx and
+# rdb_walk.pyx, whose essays explain it. None of them raises; those that allocate answer NULL
+# without memory.
 #
 # An element is coded as in Redis' listpack: a head, its bytes, and its length again, in groups of 7
 # bits that are read from the right, so that blocks can be walked both ways:
@@ -14,7 +15,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
 from isthmus.node.engine.heap cimport heap_add
-from isthmus.wire.listpack_write cimport back_size
+from isthmus.wire.listpack_write cimport back_size, number_size, put_number
 
 
 cdef struct Id:
@@ -240,3 +241,30 @@ cdef inline int64_t number_at(const char* at) noexcept nogil:
     cdef int64_t v = 0
     get(at, &n, &v)
     return v
+
+
+# -- blocks of a stream as listpacks --------------------------------------------------------------
+
+
+cdef inline Py_ssize_t listpack_bytes(Block* block) noexcept nogil:
+    """The size of the listpack that Redis would have in place of this block."""
+    return 7 + block.used + number_size(block.count) + number_size(block.gone)
+
+
+cdef inline void write_listpack(char* at, Block* block) noexcept nogil:
+    """Write that listpack: the block behind a head and its two counts, and the end mark."""
+    cdef uint32_t total = <uint32_t>listpack_bytes(block)
+    cdef Py_ssize_t elements = 2
+    cdef char* p = at + 6
+    memcpy(at, &total, 4)
+    p += put_number(p, block.count)
+    p += put_number(p, block.gone)
+    memcpy(p, block.data, block.used)
+    at[total - 1] = <char>0xFF
+    while p < at + total - 1:
+        p += size_at(p)
+        elements += 1
+    if elements > 0xFFFF:
+        elements = 0xFFFF
+    at[4] = <char>(elements & 0xFF)
+    at[5] = <char>(elements >> 8)

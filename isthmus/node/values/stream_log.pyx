@@ -24,12 +24,12 @@ It may not: raise from the middle of a change (memory is reserved first), or kee
 block across a change.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
 from isthmus.node.values.stream_blocks cimport (
-    Block, Blocks, Id, account, find, free_all, get, less, make_place, number_at, resize, same,
-    size_at, size_before, take_away
+    Block, Blocks, Id, account, find, free_all, get, less, listpack_bytes, make_place, number_at,
+    resize, same, size_at, size_before, take_away, write_listpack
 )
 from isthmus.node.values.stream_ids cimport ID_ROOM, after, id_bytes, put_id, read_id
 from isthmus.wire.digits cimport write_int
@@ -39,7 +39,6 @@ from isthmus.wire.reply cimport ReplyWriter
 cdef enum:
     GONE = 1
     SHARED = 2              # the fields are those of the block
-    FRAME = 7               # a listpack's header and end mark
     BLOCK_MIN = 120
 
 cdef Py_ssize_t LISTPACK_BYTES_MAX = 1 << 30
@@ -48,11 +47,6 @@ cdef uint64_t U64 = <uint64_t>0 - 1
 
 
 # -- blocks ---------------------------------------------------------------------------------------
-
-
-cdef inline Py_ssize_t listpack_bytes(Block* block) noexcept nogil:
-    """The size of the listpack that Redis would have in place of this block."""
-    return FRAME + block.used + number_size(block.count) + number_size(block.gone)
 
 
 cdef inline char* entries_of(Block* block, Py_ssize_t* pairs, char** fields) noexcept nogil:
@@ -537,32 +531,13 @@ cdef class StreamLog:
     cpdef list listpacks(self):
         """Key and listpack of each block, byte for byte as Redis stores and saves them."""
         cdef list out = []
-        cdef Py_ssize_t i, total, elements
-        cdef uint32_t size
+        cdef Py_ssize_t i
         cdef Block* block
         cdef bytes made
-        cdef char* at
-        cdef char* p
         for i in range(self.blocks.count):
             block = &self.blocks.at[i]
-            total = listpack_bytes(block)
-            made = PyBytes_FromStringAndSize(NULL, total)
-            at = PyBytes_AS_STRING(made)
-            size = <uint32_t>total
-            memcpy(at, &size, 4)
-            p = at + 6
-            p += put_number(p, block.count)
-            p += put_number(p, block.gone)
-            memcpy(p, block.data, block.used)
-            at[total - 1] = <char>0xFF
-            elements = 2
-            while <uint8_t>p[0] != 0xFF:
-                p += size_at(p)
-                elements += 1
-            if elements > 0xFFFF:
-                elements = 0xFFFF
-            at[4] = <char>(elements & 0xFF)
-            at[5] = <char>(elements >> 8)
+            made = PyBytes_FromStringAndSize(NULL, listpack_bytes(block))
+            write_listpack(PyBytes_AS_STRING(made), block)
             out.append((id_bytes(block.key), made))
         return out
 
