@@ -81,7 +81,8 @@ def node(folder: Path, *arguments: str, open_files: int = 0) -> Iterator[Process
     port = servers.free_port()
     log = folder / "node.log"
     command = [sys.executable, "-m", "isthmus.cli.main", "node", "--standalone"]
-    command += ["--port", str(port), *arguments]
+    # Some commands write files, and a start reads them.
+    command += ["--port", str(port), "--dir", str(folder), *arguments]
     if open_files:
         command = ["prlimit", f"--nofile={open_files}:{open_files}", *command]
     with log.open("wb") as stderr:

@@ -193,6 +193,28 @@ def test_full_at_rewrite(call: str, disk: BadDisk) -> None:
     assert restarted(store) == store.held()
 
 
+def test_turning_it_on_is_tried_until_there_is_a_base(disk: BadDisk) -> None:
+    store = Kept(save="")
+    store("SET", "a", 1)
+    store("CONFIG", "SET", "appendonly", "yes")
+    for round_ in range(2):
+        store.turn(("SET", "b", round_))
+        disk.refused = {"write": errno.ENOSPC}
+        store.work()
+        disk.well()
+        assert store.kept.figures()["aof_last_bgrewrite_status"] == "err"
+        store.aof.rewrite_tried = 0.0
+        store.kept.cron()
+        assert store.kept.snapshots.job is not None, "it is tried again"
+    store.turn(("SET", "c", 3))
+    store.work()
+    assert store.kept.figures()["aof_last_bgrewrite_status"] == "ok"
+    store.turn(("SET", "d", 4))
+    assert restarted(store) == store.held()
+    store.kept.cron()
+    assert store.kept.snapshots.job is None
+
+
 def test_a_cancelled_cut_is_no_fault(disk: BadDisk) -> None:
     store = kept("no").load()
     store.turn(("SET", "a", 1))

@@ -102,6 +102,8 @@ class AppendOnlyFile:
         self.problem = ""
         # A sync failed: the file may lack what was written to it.
         self.broken = False
+        # No manifest names the file that is appended to: a base has to be written first.
+        self.unnamed = False
         self.delayed_syncs = 0
         self.commit_ns = 0
         self.policy = self.config.text("appendfsync")
@@ -227,7 +229,7 @@ class AppendOnlyFile:
             self.node.keyspace.log.detach(self)
             self.drop_file()
             self.problem = ""
-            self.broken = False
+            self.broken = self.unnamed = False
             self.buffer = bytearray()
             self.node.persistence.regate()
 
@@ -446,7 +448,7 @@ class AppendOnlyFile:
         if not self.enabled:
             return False
         since = time.monotonic() - self.rewrite_tried
-        if self.broken:
+        if self.broken or self.unnamed:
             return since >= RETRY_SECONDS
         if self.rewrite_failures >= REWRITE_FAILURES_FAST and since < REWRITE_RETRY_SECONDS:
             return False
@@ -477,7 +479,7 @@ class AppendOnlyFile:
         self.rewrite_tried = time.monotonic()
         self.node.keyspace.log.flush()
         # A chain with a gap is never named: only where all before is written, the new file follows.
-        follows = self.enabled and not self.broken
+        follows = self.enabled and not (self.broken or self.unnamed)
         wanted = self.config.boolean("appendonly")
         descriptor = -1
         before = begun = self.manifest
@@ -507,7 +509,7 @@ class AppendOnlyFile:
             self.rewrite_over(None, str(error))
             return False
         if wanted:
-            self.go_on_in(descriptor)
+            self.go_on_in(descriptor, follows)
         keep_from = begun.incr_seq if wanted else begun.incr_seq + 1
 
         def done(problem: str | None) -> None:
@@ -547,9 +549,14 @@ class AppendOnlyFile:
         except ManifestError as error:
             raise OSError(errno.EINVAL, f"the manifest cannot be used: {error}") from None
 
-    def go_on_in(self, descriptor: int) -> None:
-        """Append to a new file; the old one is finished, or given up."""
+    def go_on_in(self, descriptor: int, follows: bool) -> None:
+        """Append to a new file; the old one is finished and this one `follows` it, or given up."""
         self.drop_file()
+        if not follows and self.enabled:
+            # What that file lacks, and what waits here, is in the cut.
+            self.written += len(self.buffer)
+            self.buffer = bytearray()
+        self.unnamed = not follows
         self.descriptor = descriptor
         self.seal = Seal()
         self.db = NO_DB
@@ -557,10 +564,6 @@ class AppendOnlyFile:
         self.timestamp_s = 0
         if not self.enabled:
             self.listen()
-        if self.broken:
-            # What the broken file lacks, and what waits here, is in the cut.
-            self.written += len(self.buffer)
-            self.buffer = bytearray()
 
     def drop_file(self) -> None:
         """Close the file, as it is."""
@@ -573,6 +576,7 @@ class AppendOnlyFile:
         try:
             manifest = finish_rewrite(begun, base, keep_from)
             self.save_manifest(manifest)
+            self.unnamed = False
             manifest, names = forget_history(manifest)
             for name in names:
                 try:

@@ -2,7 +2,7 @@
 
 The keys are sent as RESTORE commands. While the other server has not confirmed, they are watched:
 one that changes meanwhile is sent again, `ATTEMPTS_MAX` times at most. Deleting goes through the
-door like any other change. A connection is used again for ten seconds.
+door like any other change.
 """
 
 from __future__ import annotations
@@ -20,8 +20,20 @@ from isthmus.node.values.rdb_encode import dump
 from isthmus.wire.client import Client, ConnectionLost, ReplyError, connect
 
 ATTEMPTS_MAX = 10
-KEPT_SECONDS = 10.0
-BATCH_BYTES_MAX = 1 << 20
+NOT_REACHED = b"-IOERR error or timeout connecting to the client\r\n"
+PORT_MAX = 65535
+LOST = b"-IOERR error or timeout reading from target instance\r\n"
+
+
+class NotReached(Exception):
+    """There is nobody at that address, or it is none."""
+
+
+def port_of(text: bytes) -> int:
+    """The number of a port; ValueError."""
+    if not text.isdigit() or not 0 < int(text[:6]) <= PORT_MAX:
+        raise ValueError("no port")
+    return int(text)
 
 
 class Mover:
@@ -46,20 +58,25 @@ class Mover:
     async def _carry_out(self, client: ClientState, db: Database, order: Any) -> None:
         try:
             reply = await self._move(db, order)
-        except (ConnectionLost, OSError) as error:
-            text = str(error).encode("utf-8", "replace").replace(b"\n", b" ")
-            reply = b"-IOERR error or timeout with the target instance: " + text + b"\r\n"
+        except NotReached:
+            reply = NOT_REACHED
+        except (ConnectionLost, OSError):
+            reply = LOST
         except ReplyError as error:
-            text = str(error).encode("utf-8", "replace").replace(b"\n", b" ")
+            text = str(error).encode("utf-8", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
             reply = b"-ERR Target instance replied with error: " + text + b"\r\n"
         if client.blocked is not None and client.blocked.kind == b"migration":
             self.node.blocking.answer(client, reply)
 
     async def _move(self, db: Database, order: Any) -> bytes:
         seconds = order.timeout_ms / 1000
-        address = order.host.decode("utf-8", "surrogateescape"), int(order.port)
         async with AsyncExitStack() as stack:
-            peer = await stack.enter_async_context(connect(address, timeout_seconds=seconds))
+            try:
+                # Whatever host and port may be: what is none cannot be reached either.
+                address = order.host.decode("utf-8"), port_of(order.port)
+                peer = await stack.enter_async_context(connect(address, timeout_seconds=seconds))
+            except (ConnectionLost, OSError, ValueError) as error:
+                raise NotReached from error
             self.connections += 1
             stack.callback(self._closed)
             if order.login:
