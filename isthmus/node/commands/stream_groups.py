@@ -11,6 +11,7 @@ from isthmus.node.commands.client import write_help
 from isthmus.node.commands.streams import end_of, start_of, strict_id
 from isthmus.node.engine.args import bounded, integer, syntax
 from isthmus.node.engine.context import Context
+from isthmus.node.engine.effect_log import LOCAL
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.registry import ARRAY, INTEGER, OK, command, container
 from isthmus.node.engine.spec import DENYOOM, FAST, LOADING, READONLY, STALE, WRITE
@@ -129,7 +130,7 @@ def group_for(ctx: Context, argv: list[bytes]) -> tuple[StreamValue, Group]:
     return value, group
 
 
-def read_entries_read(argv: list[bytes], creating: bool) -> tuple[int, bool]:
+def read_entries_read(ctx: Context, argv: list[bytes], creating: bool) -> tuple[int, bool]:
     """[MKSTREAM] [ENTRIESREAD n] from argv[5] on; MKSTREAM only while creating."""
     read, make = UNKNOWN, False
     at = 5
@@ -140,7 +141,8 @@ def read_entries_read(argv: list[bytes], creating: bool) -> tuple[int, bool]:
         elif word == b"ENTRIESREAD" and at + 1 < len(argv):
             at += 1
             read = integer(argv[at])
-            if read < 0 and read != UNKNOWN:
+            # A count that came about by wrapping is below that, and has to be brought about again.
+            if read < 0 and read != UNKNOWN and ctx.log.origin == LOCAL:
                 raise RedisError(NEGATIVE_READ)
         else:
             raise bad_subcommand(argv)
@@ -153,7 +155,7 @@ def read_entries_read(argv: list[bytes], creating: bool) -> tuple[int, bool]:
          complexity="O(1)", reply=OK)  # fmt: skip
 def xgroup_create(ctx: Context, argv: list[bytes]) -> None:
     """Make a consumer group that delivers the entries behind an id."""
-    read, make = read_entries_read(argv, True)
+    read, make = read_entries_read(ctx, argv, True)
     value = stream_for(ctx, argv, make)
     if len(argv) > 8:
         raise bad_subcommand(argv)
@@ -172,7 +174,7 @@ def xgroup_create(ctx: Context, argv: list[bytes]) -> None:
          complexity="O(1)", reply=OK)  # fmt: skip
 def xgroup_setid(ctx: Context, argv: list[bytes]) -> None:
     """Set the id behind which a group delivers."""
-    read, _ = read_entries_read(argv, False)
+    read, _ = read_entries_read(ctx, argv, False)
     value, group = group_for(ctx, argv)
     if len(argv) not in (5, 7):
         raise bad_subcommand(argv)
