@@ -6,6 +6,7 @@ cdef class Ticker:
     cpdef int tick(self) except -1
     cpdef int ahead(self, list[Peer] peers) except -1
     cpdef int commit(self) except -1
+    cpdef int background(self, int ready) except -1
 
 
 cdef class Peer:
@@ -58,6 +59,8 @@ cdef class Pump:
     cdef bint gathering
     cdef public bint stopped
     cdef public bint holding
+    cdef public bint background
+    cdef bint rested
     cdef list held
     cdef public bint woken
     cdef int watched

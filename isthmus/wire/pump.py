@@ -62,6 +62,10 @@ class Ticker:
         """Make last what replies are held for; 0 if that failed and they may not be sent."""
         return 1
 
+    def background(self, ready: i64) -> i64:
+        """Do a little of what goes on beside requests; 1 if it did. So many sockets were ready."""
+        return 0
+
 
 class Peer:
     """One socket and what was received and not yet sent."""
@@ -148,6 +152,9 @@ class Pump:
         self.stopped = False
         self.woken = False
         self.holding = False
+        # Between turns there is work that goes on beside requests; nobody waits for sockets then.
+        self.background = False
+        self._rested = False
         self._held: list[Peer] = []
         self._watched = -1
         self.accept_paused = False
@@ -256,6 +263,9 @@ class Pump:
         if self.holding:
             self._let_go()
         self._settle_queues()
+        if self.background:
+            self._rested = self.ticker.background(len(events)) == 0
+            worked += not self._rested
         return len(events) + worked
 
     def hold(self) -> i64:
@@ -316,7 +326,7 @@ class Pump:
         """
         start = time.monotonic_ns()
         while not self.stopped:
-            if self.poll(timeout_ms) == 0:
+            if self.poll(0 if self.background and not self._rested else timeout_ms) == 0:
                 return 0
             if self.woken:
                 self.woken = False

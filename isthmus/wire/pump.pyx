@@ -63,6 +63,10 @@ cdef class Ticker:
         """Make last what replies are held for; 0 if that failed and they may not be sent."""
         return 1
 
+    cpdef int background(self, int ready) except -1:
+        """Do a little of what goes on beside requests; 1 if it did. So many sockets were ready."""
+        return 0
+
 
 cdef class Peer:
     def __cinit__(self, *args, **kwargs):
@@ -303,6 +307,9 @@ cdef class Pump:
         if self.holding:
             self.let_go()
         self.settle_queues()
+        if self.background:
+            self.rested = self.ticker.background(count) == 0
+            worked += not self.rested
         return count + worked
 
     cpdef int hold(self) except -1:
@@ -372,7 +379,7 @@ cdef class Pump:
         clock_gettime(CLOCK_MONOTONIC, &t)
         start = <long long>t.tv_sec * 1000000 + t.tv_nsec // 1000
         while not self.stopped:
-            if self.poll(timeout_ms) == 0:
+            if self.poll(0 if self.background and not self.rested else timeout_ms) == 0:
                 return 0
             if self.woken:
                 self.woken = False

@@ -47,6 +47,9 @@ class BadDisk:
         self.check("write")
         return os.write(descriptor, data)
 
+    def writev(self, descriptor: int, pieces: list[bytes]) -> int:
+        return self.write(descriptor, b"".join(pieces))
+
     def fdatasync(self, descriptor: int) -> None:
         if "fdatasync" in self.refused:
             self.tainted.add(os.fstat(descriptor).st_ino)
@@ -103,6 +106,9 @@ class PowerCut:
         done = os.write(descriptor, bytes(data[:size]))
         self.hook()
         return done
+
+    def writev(self, descriptor: int, pieces: list[bytes]) -> int:
+        return self.write(descriptor, b"".join(pieces))
 
     def replace(self, source: str, target: str) -> None:
         os.replace(source, target)

@@ -60,6 +60,9 @@ cdef class Cut:
     cdef public bint finished
     cdef public object resume
     cdef public bint slot_hints
+    cdef public bint gentle
+    cdef public list pieces
+    cdef public long long ready_bytes
     cdef public object on_finished
     @cython.locals(source=Source)
     cpdef void before_command(self, Database db, CommandSpec spec, list[bytes] argv)
@@ -75,3 +78,7 @@ cdef class Cut:
     cpdef void walk(self, Source source)
     @cython.locals(cursor="long long")
     cpdef void walk_slot(self, Source source, long long slot, Table table)
+    cpdef long long between_turns(self, long long ready)
+
+@cython.locals(table=Table, total="long long", slots=list)
+cpdef long long volatile_keys(Database db)

@@ -59,15 +59,22 @@ from isthmus.wire.scalars import i64
 from isthmus.wire.slots import SLOTS, key_slot
 
 FRESH, PARTLY, PASSED = 0, 1, 2
-# A slot of more keys is not written out whole because of one of them.
-SLOT_KEYS_MAX = 512
+# A slot of more keys is not written out whole because of one of them; and not by the walk, which
+# writes larger ones at once while nobody asks for anything.
+SLOT_KEYS_MAX = 32
+IDLE_SLOT_KEYS_MAX = 512
 # A value of more elements, or of more bytes, is big.
 BIG_ELEMENTS = 4096
 BIG_BYTES = 256 * 1024
 # Between two looks at the clock: buckets of one table, empty slots, elements of a big value.
-BUCKETS_PER_LOOK = 64
+BUCKETS_PER_LOOK = 16
 SLOTS_PER_LOOK = 256
 ELEMENTS_PER_LOOK = 512
+# Between two turns of the loop; and what may be ready to be taken before that ends.
+SLICE_NS = 40_000
+SLICE_NS_PER_SOCKET = 2_000
+PIECE_BYTES = 64 * 1024
+READY_BYTES_MAX = 1024 * 1024
 PENDING_BYTES_MAX = 64 * 1024 * 1024
 # Commands that replace or remove whole values, or change the expiry only: the raw methods say all.
 WHOLE = frozenset(
@@ -105,7 +112,7 @@ class Source:
         self.slot = 0
         self.cursor = 0
         self.keys = db.size
-        self.volatile = sum(t.volatile_count for t in db.slots if t is not None)
+        self.volatile = volatile_keys(db)
         self.announced = False
         # The keys it had when it was flushed, whose tables are ours to discard; -1: it was not.
         self.flushed = -1
@@ -205,6 +212,11 @@ class Cut:
         self.resume = resume
         # Say how many keys a slot has before they come, as Redis does in a cluster.
         self.slot_hints = slot_hints
+        # Somebody may be waiting for his turn: the walk goes in small steps.
+        self.gentle = False
+        # What was written between turns of a loop and is ready to be taken.
+        self.pieces: list[bytes] = []
+        self.ready_bytes = 0
         self.on_finished = on_finished
 
     # -- beginning and ending -----------------------------------------------------------------
@@ -409,7 +421,7 @@ class Cut:
 
     def pending_bytes(self) -> int:
         """Bytes written and not taken."""
-        return self.out.size + self.side.size
+        return self.out.size + self.side.size + self.ready_bytes
 
     def check_pending(self) -> None:
         """Give up if more waits to be taken than may. Also asked where commands make it grow: who
@@ -417,7 +429,7 @@ class Cut:
         if self.pending_bytes() > self.pending_bytes_max:
             self.failure = TOO_SLOW.format(self.pending_bytes_max)
             self.end()
-            self.out.take()
+            self.take()
             self.side.take()
 
     def keys_done(self) -> int:
@@ -439,6 +451,26 @@ class Cut:
             if clock.mono_ns() >= deadline:
                 break
         return not self.finished
+
+    def between_turns(self, ready: i64) -> i64:
+        """Walk a little between two turns of a loop in which so many sockets were ready, unless
+        enough waits to be taken; 1 if it did. A turn of many may be followed by more."""
+        if self.finished or self.ready_bytes >= READY_BYTES_MAX:
+            return 0
+        self.gentle = True
+        self.step(SLICE_NS + ready * SLICE_NS_PER_SOCKET)
+        if self.out.size >= PIECE_BYTES:
+            # In small pieces: a large one would be memory that has to be fetched from the system.
+            piece = self.out.take()
+            self.ready_bytes += len(piece)
+            self.pieces.append(piece)
+        return 1
+
+    def take(self) -> list[bytes]:
+        """All that was written, in pieces."""
+        pieces, self.pieces, self.ready_bytes = self.pieces, [], 0
+        pieces.append(self.out.take())
+        return pieces
 
     def advance(self) -> None:
         """Do a little of what comes next: a value somebody waits for, the walk, owed values."""
@@ -465,7 +497,8 @@ class Cut:
                 return
             table = source.slots[slot]
             if states[slot] != PASSED and table is not None and table.count:
-                if states[slot] == FRESH and table.count <= SLOT_KEYS_MAX:
+                whole = SLOT_KEYS_MAX if self.gentle else IDLE_SLOT_KEYS_MAX
+                if states[slot] == FRESH and table.count <= whole:
                     self.write_slot(source, slot)
                     source.slot += 1
                 else:
@@ -494,6 +527,17 @@ class Cut:
             source.slot += 1
         if objects:
             self.write_objects(source, out, objects)
+
+
+def volatile_keys(db: Database) -> i64:
+    """How many keys of a database have an expiry."""
+    slots: list[Table | None] = db.slots
+    total: i64 = 0
+    for slot in db.volatile_slots:
+        table = slots[slot]
+        if table is not None:
+            total += table.volatile_count
+    return total
 
 
 def is_big(value: Any) -> bool:

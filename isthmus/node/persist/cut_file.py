@@ -25,6 +25,7 @@ from isthmus.wire.crc64 import extend
 
 PIECE_BYTES = 512 * 1024
 PIECES_WAITING_MAX = 2
+LOOK_SECONDS = 0.002
 SLICE_NS = 500_000
 WHOLE_SLICE_NS = 2_000_000
 # As Redis does: no more than this is left for the last sync.
@@ -34,6 +35,19 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _SYNC_RANGE = getattr(_LIBC, "sync_file_range", None)
 if _SYNC_RANGE is not None:
     _SYNC_RANGE.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+
+
+async def next_piece(cut: Cut, size: int, by_loop: bool) -> None:
+    """Wait until a cut has `size` bytes to be taken, is finished or failed.
+
+    `by_loop`: it is walked between the turns of the loop; else here.
+    """
+    while not cut.finished and cut.ready_bytes + cut.out.size < size:
+        if by_loop:
+            await trio.sleep(LOOK_SECONDS)
+        else:
+            cut.step(SLICE_NS)
+            await trio.lowlevel.checkpoint()
 
 
 class CutCancelled(Exception):
@@ -57,8 +71,9 @@ class CutFile:
     """One file; `head` are the bytes before the entries."""
 
     def __init__(
-        self, cut: Cut, path: str, head: bytes, *, checksum: bool = True, writeback: bool = True
-    ) -> None:
+        self, cut: Cut, path: str, head: bytes, *, checksum: bool = True, writeback: bool = True,
+        by_loop: bool = False,
+    ) -> None:  # fmt: skip
         self.cut = cut
         self.path = path
         self.temporary = os.path.join(
@@ -72,6 +87,7 @@ class CutFile:
         self.head = head
         self.descriptor = -1
         self.cancelled = False
+        self.by_loop = by_loop
         # The most bytes of the cut that waited at any time.
         self.peak_bytes = 0
 
@@ -84,12 +100,21 @@ class CutFile:
 
     def write(self, piece: bytes) -> None:
         """Append a piece; raises OSError."""
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(self.descriptor, view) :]
-        self.size += len(piece)
+        self.write_all([piece])
+
+    def write_all(self, pieces: list[bytes]) -> None:
+        """Append pieces; raises OSError."""
         if self.checksum:
-            self.crc = extend(self.crc, piece)
+            for piece in pieces:
+                self.crc = extend(self.crc, piece)
+        total = sum(map(len, pieces))
+        # One call: a thread that comes back from the system waits for its turn each time.
+        done = os.writev(self.descriptor, pieces) if total else 0
+        if done < total:
+            view = memoryview(b"".join(pieces))[done:]
+            while view:
+                view = view[os.write(self.descriptor, view) :]
+        self.size += total
         if self.writeback and self.size - self.synced >= WRITEBACK_BYTES:
             if _SYNC_RANGE is not None:
                 _SYNC_RANGE(
@@ -130,11 +155,11 @@ class CutFile:
         if self.cancelled:
             raise CutCancelled
 
-    def take(self) -> bytes:
+    def take(self) -> list[bytes]:
         """What the cut has written."""
         pending = self.cut.pending_bytes()
         self.peak_bytes = max(self.peak_bytes, pending + self.cut.kept_bytes)
-        return self.cut.out.take()
+        return self.cut.take()
 
     def write_at_once(self) -> None:
         """Write everything while nothing else happens; raises OSError."""
@@ -142,9 +167,9 @@ class CutFile:
             self.open()
             while self.cut.step(WHOLE_SLICE_NS):
                 if self.cut.out.size >= PIECE_BYTES:
-                    self.write(self.take())
+                    self.write_all(self.take())
             self.check_cut()
-            self.write(self.take())
+            self.write_all(self.take())
             self.complete()
         except BaseException:
             self.abandon()
@@ -152,7 +177,7 @@ class CutFile:
 
     async def write_beside(self) -> None:
         """Write everything while commands run; raises OSError, CutFailed or CutCancelled."""
-        send, receive = trio.open_memory_channel[bytes](PIECES_WAITING_MAX)
+        send, receive = trio.open_memory_channel[list[bytes]](PIECES_WAITING_MAX)
         try:
             await trio.to_thread.run_sync(self.open)
             await self._walk_and_write(send, receive)
@@ -163,7 +188,9 @@ class CutFile:
             raise
 
     async def _walk_and_write(
-        self, send: trio.MemorySendChannel[bytes], receive: trio.MemoryReceiveChannel[bytes]
+        self,
+        send: trio.MemorySendChannel[list[bytes]],
+        receive: trio.MemoryReceiveChannel[list[bytes]],
     ) -> None:
         problem: OSError | None = None
 
@@ -171,8 +198,8 @@ class CutFile:
             nonlocal problem
             try:
                 async with receive:
-                    async for piece in receive:
-                        await trio.to_thread.run_sync(self.write, piece)
+                    async for pieces in receive:
+                        await trio.to_thread.run_sync(self.write_all, pieces)
             except OSError as error:
                 problem = error
 
@@ -187,16 +214,15 @@ class CutFile:
         if problem is not None:
             raise problem
 
-    async def _walk(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+    async def _walk(self, send: Callable[[list[bytes]], Awaitable[None]]) -> None:
         cut = self.cut
         while True:
-            more = cut.step(SLICE_NS)
+            await next_piece(cut, PIECE_BYTES, self.by_loop)
             if cut.failure or self.cancelled:
                 # Told by check_cut, outside of the nursery, which would make a group of it.
                 return
-            if cut.out.size >= PIECE_BYTES or not more:
-                await send(self.take())
-            else:
-                await trio.lowlevel.checkpoint()
-            if not more:
+            # It may come to its end while the last piece is being sent.
+            finished = cut.finished
+            await send(self.take())
+            if finished:
                 return

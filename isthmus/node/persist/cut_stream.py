@@ -16,7 +16,7 @@ from typing import Any
 import trio
 
 from isthmus.node.persist.cut import Cut
-from isthmus.node.persist.cut_file import SLICE_NS, CutCancelled, CutFailed
+from isthmus.node.persist.cut_file import CutCancelled, CutFailed, next_piece
 from isthmus.node.persist.snapshot_format import end_mark
 from isthmus.wire.crc64 import extend
 
@@ -28,12 +28,15 @@ LOOK_SECONDS = 0.002
 class CutStream:
     """One client that gets a cut; `head` are the bytes before the entries."""
 
-    def __init__(self, cut: Cut, client: Any, head: bytes, mark: bytes) -> None:
+    def __init__(
+        self, cut: Cut, client: Any, head: bytes, mark: bytes, by_loop: bool = False
+    ) -> None:
         self.cut = cut
         self.client = client
         self.path = f"client {client.address}"
         self.head = head
         self.mark = mark
+        self.by_loop = by_loop
         self.size = 0
         self.crc = 0
         self.cancelled = False
@@ -44,16 +47,16 @@ class CutStream:
         try:
             self.client.peer.send(b"$EOF:" + self.mark + b"\r\n")
             await self.write(self.head)
-            more = True
-            while more:
-                more = self.cut.step(SLICE_NS)
+            while True:
+                await next_piece(self.cut, PIECE_BYTES, self.by_loop)
                 self.check()
-                if self.cut.out.size >= PIECE_BYTES or not more:
-                    held = self.cut.pending_bytes() + self.cut.kept_bytes
-                    self.peak_bytes = max(self.peak_bytes, held)
-                    await self.write(self.cut.out.take())
-                else:
-                    await trio.lowlevel.checkpoint()
+                held = self.cut.pending_bytes() + self.cut.kept_bytes
+                self.peak_bytes = max(self.peak_bytes, held)
+                finished = self.cut.finished
+                for piece in self.cut.take():
+                    await self.write(piece)
+                if finished:
+                    break
             end = end_mark()
             crc = extend(self.crc, end)
             await self.write(end + crc.to_bytes(8, "little"))

@@ -62,6 +62,8 @@ class Snapshots:
         self.dirty_before = 0
         self.job: Job | None = None
         self.receivers: list[Any] = []
+        # Set by the server: whether cuts are walked between the turns of its loop, from now on.
+        self.background: Callable[[bool], None] | None = None
         self.wake = trio.Event()
 
     # -- what a file holds besides keys -------------------------------------------------------
@@ -104,6 +106,8 @@ class Snapshots:
 
         def finished() -> None:
             node.ctx.gates &= ~GATE_CUT
+            if self.background is not None:
+                self.background(False)
 
         cut = Cut(
             node.keyspace, self.marks(), finished, self.config.boolean("rdbcompression"),
@@ -111,6 +115,8 @@ class Snapshots:
         )  # fmt: skip
         cut.pending_bytes_max = max(cut.pending_bytes_max, node.memory.used() // 10)
         cut.begin()
+        if self.background is not None:
+            self.background(True)
         node.ctx.gates |= GATE_CUT
         return cut
 
@@ -121,7 +127,8 @@ class Snapshots:
             "aof-rewrite-incremental-fsync" if aof_base else "rdb-save-incremental-fsync"
         )
         head = self.head(aof_base)
-        return CutFile(self.new_cut(), path, head, checksum=checksum, writeback=writeback)
+        return CutFile(self.new_cut(), path, head, checksum=checksum, writeback=writeback,
+                       by_loop=self.background is not None)  # fmt: skip
 
     # -- SAVE and BGSAVE ----------------------------------------------------------------------
 
@@ -188,7 +195,9 @@ class Snapshots:
             if client.peer is None:
                 continue
             mark = self.node.random_bytes(20).hex().encode()
-            stream = CutStream(self.new_cut(), client, self.head(False), mark)
+            stream = CutStream(
+                self.new_cut(), client, self.head(False), mark, self.background is not None
+            )
             self.begin(Job(stream, STREAM, lambda problem: None))
             return True
         return False

@@ -86,6 +86,7 @@ class NodeServer:
         self.persistence = self.node.persistence = Persistence(self.node)
         self.pump = Pump(self.node.ctx.reply, NodeTicker(self.node))
         self.persistence.aof.hold = self.pump.hold
+        self.persistence.snapshots.background = self.walk_between_turns
         self.cron = Cron(self.node, self.pump)
         self.mover = Mover(self.node)
         self.endpoints = Endpoints(self.node, self.pump)
@@ -131,6 +132,10 @@ class NodeServer:
         self.pump.stopped = True
         self.stopping.set()
         return True
+
+    def walk_between_turns(self, on: bool) -> None:
+        """A cut is being taken, or no more."""
+        self.pump.background = on
 
     def move_keys(self, client: ClientState, db: Database, order: Any) -> None:
         """MIGRATE: send keys to another server, then reply to the client."""
@@ -236,6 +241,8 @@ class NodeServer:
                 # Signals first: from the moment somebody can connect, a signal ends us in order.
                 await nursery.start(self.watch_signals)
                 nursery.start_soon(run_pump, self.pump)
+                # Before loading: a collection would look at all that was loaded, again and again.
+                settle_collector()
                 # Who connects meanwhile is answered LOADING; the cluster hears of us afterwards.
                 if self.policy is None or self.policy.folder is not None:
                     await recover(self.node)

@@ -78,6 +78,11 @@ class NodeTicker(Ticker):
         """The turn ends, and what changed in it is to be made last before anybody hears of it."""
         return 1 if self.node.persistence.commit() else 0
 
+    def background(self, ready: i64) -> i64:
+        """A turn is over: a consistent cut goes on."""
+        cut = self.node.keyspace.cut
+        return 0 if cut is None else cut.between_turns(ready)
+
     def ahead(self, peers: list[Peer]) -> i64:
         """Sessions with one request each: their keys are fetched together."""
         requests: list[list[bytes]] = []
