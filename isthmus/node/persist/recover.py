@@ -231,7 +231,7 @@ class Recovery:
         self, data: mmap.mmap, path: str, before: int, keep_expired: bool, merge: bool = False
     ) -> Generator[None, None, int]:
         """Load RDB; where it ended."""
-        loader = NodeLoader(self.node, merge, path)
+        loader = (MergingLoader if merge else NodeLoader)(self.node, path)
         view = memoryview(data)
         reader = RdbReader(view)
         try:
@@ -306,12 +306,12 @@ def other_databases(file: str, where: object) -> str:
 
 
 class NodeLoader(KeyspaceLoader):
-    """Puts what a snapshot holds into a node."""
+    """Puts what a snapshot holds into a node. It leaves `entry` alone, which is called for each key
+    and would cost more than all the rest as a function of Python."""
 
-    def __init__(self, node: Any, merge: bool, path: str) -> None:
+    def __init__(self, node: Any, path: str) -> None:
         super().__init__(node.keyspace)
         self.node = node
-        self.merge = merge
         self.path = path
 
     def select(self, db: int) -> None:
@@ -319,12 +319,6 @@ class NodeLoader(KeyspaceLoader):
         if db and in_cluster(self.node):
             raise RecoverError(other_databases(f"The snapshot {self.path}", f"database {db}"))
         super().select(db)
-
-    def entry(self, key: bytes, value: Any, expire_ms: int, idle_s: int, freq: int) -> None:
-        """A key; -1 for what is not known of it."""
-        if self.merge:
-            delete(self.db, key)
-        super().entry(key, value, expire_ms, idle_s, freq)
 
     def finish(self) -> None:
         """Load the libraries of functions; raises ValueError."""
@@ -334,3 +328,12 @@ class NodeLoader(KeyspaceLoader):
                 scripts.load_library(code, True)
             except RedisError as error:
                 raise ValueError(error.text.decode(errors="replace")) from None
+
+
+class MergingLoader(NodeLoader):
+    """Lets the keys of a snapshot replace those of the same name."""
+
+    def entry(self, key: bytes, value: Any, expire_ms: int, idle_s: int, freq: int) -> None:
+        """A key; -1 for what is not known of it."""
+        delete(self.db, key)
+        super().entry(key, value, expire_ms, idle_s, freq)
