@@ -82,7 +82,7 @@ def node(folder: Path, *arguments: str, open_files: int = 0) -> Iterator[Process
     log = folder / "node.log"
     command = [sys.executable, "-m", "isthmus.cli.main", "node", "--standalone"]
     # Some commands write files, and a start reads them.
-    command += ["--port", str(port), "--dir", str(folder), *arguments]
+    command += ["--port", str(port), *arguments, "--dir", str(folder)]
     if open_files:
         command = ["prlimit", f"--nofile={open_files}:{open_files}", *command]
     with log.open("wb") as stderr:

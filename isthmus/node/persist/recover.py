@@ -249,7 +249,9 @@ class Recovery:
             loader.finish()
             self.loading.keys_loaded += report.keys
             self.loading.keys_expired += report.expired
-            self.loading.used_mem_then = int(loader.facts.get(b"used-mem", b"0"))
+            # A fact for people, which nothing relies on.
+            told = loader.facts.get(b"used-mem", b"")
+            self.loading.used_mem_then = int(told) if told.isdigit() and len(told) < 20 else 0
             return int(reader.position)
         except ValueError as error:
             raise RecoverError(f"The snapshot {path} is damaged: {error}. {advice(path)}") from None
