@@ -80,7 +80,8 @@ def save_pending(value: PendingList, out: RdbWriter, first: int, blocks_max: int
         assert found is not None
         if not value._bare:
             out.number(found[0])
-            out.length(found[1])
+            # It wraps, as in Redis.
+            out.length(found[1] & 0xFFFFFFFFFFFFFFFF)
     return first + blocks_max if stop < len(value) else -1
 
 
