@@ -1,4 +1,4 @@
-"""Moving keys to another server for MIGRATE (io): connections, and what is sent over them.
+"""Moving keys to another server for MIGRATE (io): a connection for each request, and what is sent.
 
 The keys are sent as RESTORE commands. While the other server has not confirmed, they are watched:
 one that changes meanwhile is sent again, `ATTEMPTS_MAX` times at most. Deleting goes through the
@@ -42,7 +42,6 @@ class Mover:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.nursery: trio.Nursery | None = None
-        self.connections = 0
 
     async def run(self) -> None:
         """Move what is asked for until cancelled."""
@@ -77,17 +76,12 @@ class Mover:
                 peer = await stack.enter_async_context(connect(address, timeout_seconds=seconds))
             except (ConnectionLost, OSError, ValueError) as error:
                 raise NotReached from error
-            self.connections += 1
-            stack.callback(self._closed)
             if order.login:
                 await peer.call(*order.login)
             if order.database:
                 await peer.call(b"SELECT", order.database)
             await self._send(peer, db, order)
         return b"+OK\r\n"
-
-    def _closed(self) -> None:
-        self.connections -= 1
 
     async def _send(self, peer: Client, db: Database, order: Any) -> None:
         left = list(order.keys)
