@@ -2,7 +2,8 @@
 
 Effects are appended to a buffer as they happen, and the pump holds its replies from then on; at the
 end of the turn `commit` writes the buffer with one call, and the replies go out. What a client was
-told is in the file therefore, whatever ends the process (but see everysec). What a power cut may take is the policy's:
+told is in the file therefore, whatever ends the process (but see everysec). What a power cut may
+take is the policy's:
 
     appendfsync always     commit syncs as well: once for all clients of the turn
     appendfsync everysec   a task syncs once a second in a thread. Where a write beside a sync was
