@@ -62,11 +62,12 @@ LAYERS: dict[str, Layer] = {
         for package in (
             "isthmus.node.sinks",
             "isthmus.node.persist",
-            "isthmus.node.replicate",
             "isthmus.node.index",
             "isthmus.node.cluster",
         )
     },
+    # The stream is what an append only file holds, and a full sync is a snapshot.
+    "isthmus.node.replicate": _beside_commands("isthmus.node.replicate", "isthmus.node.persist"),
     # The one place where Lua comes in.
     "isthmus.node.scripting": _layer(
         "isthmus.node.scripting", ENGINE, VALUES, WIRE, others="lupa greenlet"
@@ -113,7 +114,7 @@ EDGES = frozenset(
         "isthmus/node/persist/policy_keeper.py",
         "isthmus/node/persist/recover.py",
         "isthmus/node/persist/snapshot.py",
-        "isthmus/node/replicate/link.py",
+        "isthmus/node/replicate/follow.py",
         "isthmus/node/server/cron.py",
         "isthmus/node/server/endpoints.py",
         "isthmus/node/server/facts.py",

@@ -64,6 +64,8 @@ class Node:
         self.scripts: Any = None
         # What is kept on disk (node/persist), put here by whoever builds the process.
         self.persistence: Any = None
+        # Who follows this node and whom it follows (node/replicate), put here likewise.
+        self.replication: Any = None
         self.output_limits = OutputLimits(self)
         self.next_client_id = 1
         self.started_ms = clock.now_ms

@@ -40,6 +40,7 @@ from isthmus.node.engine.rng import Rng
 from isthmus.node.persist.persistence import Persistence
 from isthmus.node.persist.policy_keeper import PolicyFileError, PolicyKeeper, set_before_loading
 from isthmus.node.persist.recover import RecoverError, recover
+from isthmus.node.replicate.replication import Replication
 from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.server import allocator
 from isthmus.node.server.cron import Alarm, Cron
@@ -84,6 +85,7 @@ class NodeServer:
         Notifier(self.node)
         self.script_driver = ScriptDriver(Scripts(self.node, script_bytes(args.script_memory_mb)))
         self.persistence = self.node.persistence = Persistence(self.node)
+        self.node.replication = Replication(self.node)
         self.pump = Pump(self.node.ctx.reply, NodeTicker(self.node))
         self.persistence.aof.hold = self.pump.hold
         self.persistence.snapshots.background = self.walk_between_turns
