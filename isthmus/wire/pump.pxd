@@ -5,7 +5,7 @@ from isthmus.wire.reply cimport ReplyWriter
 cdef class Ticker:
     cpdef int tick(self) except -1
     cpdef int ahead(self, list[Peer] peers) except -1
-    cpdef int commit(self) except -1
+    cpdef long long commit(self) except -1
     cpdef int background(self, int ready) except -1
 
 
@@ -26,6 +26,15 @@ cdef class Peer:
     cdef bint hung
     cdef bint left
     cdef bint stalled
+    # It got something in a turn that holds, and how much it had been sent or was to be before.
+    cdef bint kept
+    cdef long long kept_from
+    # Nothing behind this place in all it is sent may go out yet; -1: everything may.
+    cdef long long fence
+    # (token, place up to which its output may be sent once that is released), oldest first.
+    cdef object marks
+    # What it is sent is never held: the others wait for what it answers.
+    cdef public bint exempt
     # reply[range_start:range_end] is its, from this turn, and not sent yet.
     cdef bint ranged
     cdef Py_ssize_t range_start, range_end
@@ -62,6 +71,8 @@ cdef class Pump:
     cdef public bint background
     cdef bint rested
     cdef list held
+    # (token, peer) of what waits to be released, oldest first.
+    cdef object deferred
     cdef public bint woken
     cdef int watched
     cdef public bint accept_paused
@@ -84,6 +95,8 @@ cdef class Pump:
     cpdef int wake(self) except -1
     cpdef int hold(self) except -1
     cdef int let_go(self) except -1
+    cdef int defer(self, Peer peer, long long token) except -1
+    cpdef int release(self, long long token) except -1
     cdef long long work_ready(self) except -1
     cdef int control(self, int op, int fd, unsigned int events) except -1
     cdef int later(self, Peer peer) except -1

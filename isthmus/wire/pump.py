@@ -12,7 +12,10 @@ for another turn, so one connection with a deep pipeline cannot starve the other
 Holding. A reply may promise that something is on the disk. While the pump holds (`hold`, called by
 whoever has something to be made last) nothing is sent; at the end of the turn `Ticker.commit` makes
 it last, once for all clients of the turn, and then everything goes out. If that fails, those who
-would have got something are cut off: they cannot be told what became of their requests.
+would have got something are cut off: they cannot be told what became of their requests. Where it
+takes somebody else to make it last (a replica), `commit` returns a token, and what was held is
+*deferred*: each client's output waits, behind what it was sent before, until `release` is called
+with that token or a later one. Other turns go on meanwhile, also for that client.
 
 Limits. A client that does not read is not served: while more than `STALL_BYTES` wait for it, its
 requests are received (it may be one that sends everything before it reads) but not run, so it costs
@@ -34,6 +37,7 @@ from __future__ import annotations
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 
 from isthmus.wire.parser import Feed, QueryBufferExceeded
@@ -59,7 +63,8 @@ class Ticker:
         return 0
 
     def commit(self) -> i64:
-        """Make last what replies are held for; 0 if that failed and they may not be sent."""
+        """Make last what replies are held for; 0 if that failed and they may not be sent, a token
+        above 1 if they may be once that is released."""
         return 1
 
     def background(self, ready: i64) -> i64:
@@ -83,6 +88,15 @@ class Peer:
         self.output_bytes_max = 1 << 30
         self.pump: Pump
         self.reply: ReplyWriter
+        # What it is sent is never held: the others wait for what it answers.
+        self.exempt = False
+        # It got something in a turn that holds, and how much it had been sent or was to be before.
+        self._kept = False
+        self._kept_from = 0
+        # Nothing behind this place in all it is sent may go out yet; -1: everything may.
+        self._fence = -1
+        # (token, place up to which its output may be sent once that is released), oldest first.
+        self._marks: deque[tuple[int, int]] = deque()
         self._writing = False
         # It stands in pump.ready; it is not served before it reads what it was sent.
         self._again = False
@@ -113,8 +127,7 @@ class Peer:
     def send(self, data: bytes) -> i64:
         """Queue bytes to be sent at the end of this turn; too many cut the peer off."""
         if self.open and data:
-            if self.pump.holding:
-                self.pump._held.append(self)
+            self._keep()
             if len(self._backlog) > self.output_bytes_max:
                 self.overrun = True
                 return 0
@@ -124,6 +137,13 @@ class Peer:
                 self.queued = True
                 self.pump.dirty.append(self)
         return 0
+
+    def _keep(self) -> None:
+        """It gets something: not yet, if this turn holds."""
+        if self.pump.holding and not self._kept and not self.exempt:
+            self._kept = True
+            self._kept_from = self.bytes_out + len(self._backlog)
+            self.pump._held.append(self)
 
     def pending_output(self) -> i64:
         """Bytes that wait to be sent."""
@@ -156,6 +176,8 @@ class Pump:
         self.background = False
         self._rested = False
         self._held: list[Peer] = []
+        # (token, peer) of what waits to be released, oldest first.
+        self._deferred: deque[tuple[int, Peer]] = deque()
         self._watched = -1
         self.accept_paused = False
         self.cycles = 0
@@ -276,9 +298,46 @@ class Pump:
     def _let_go(self) -> None:
         held, self._held = self._held, []
         self.holding = False
-        if not self.ticker.commit():
-            for peer in held:
+        verdict = self.ticker.commit()
+        for peer in held:
+            peer._kept = False
+            if verdict == 0:
                 self.close(peer)
+            elif verdict > 1 and peer.open:
+                self._defer(peer, verdict)
+
+    def _defer(self, peer: Peer, token: int) -> None:
+        """What peer got in this turn goes out when token is released."""
+        if peer._fence < 0:
+            peer._fence = peer._kept_from
+            peer._marks.clear()
+        peer._marks.append((token, peer.bytes_out + len(peer._backlog)))
+        self._deferred.append((token, peer))
+
+    def release(self, token: i64) -> i64:
+        """Send what waits for this token or an earlier one."""
+        while self._deferred and self._deferred[0][0] <= token:
+            peer = self._deferred.popleft()[1]
+            if not peer.open:
+                continue
+            place = peer._marks.popleft()[1]
+            peer._fence = place if peer._marks else -1
+            if not peer.queued:
+                peer.queued = True
+                self.dirty.append(peer)
+        return 0
+
+    def waiting_for(self) -> int:
+        """The oldest token that somebody waits for; 0 if nobody does."""
+        return self._deferred[0][0] if self._deferred else 0
+
+    def cut_off_deferred(self) -> int:
+        """Close everybody who waits for a token: what became of their requests is unknown."""
+        deferred = list(self._deferred)
+        self._deferred.clear()
+        for _, peer in deferred:
+            self.close(peer)
+        return len(deferred)
 
     def _time_turn(self) -> None:
         now = time.thread_time_ns()
@@ -385,9 +444,8 @@ class Pump:
             self._overflow(peer)
         data = self.reply.take()
         if data and peer.open:
+            peer._keep()
             peer._backlog += data
-            if self.holding:
-                self._held.append(peer)
             self._drain(peer)
         if peer.closing:
             if peer.open and not peer._backlog:
@@ -416,15 +474,18 @@ class Pump:
             self.output_limit_disconnections += 1
             self.close(peer)
             return
-        if self.holding:
+        if self.holding and not peer.exempt:
             # At the end of the turn, then.
             if not peer.queued:
                 peer.queued = True
                 self.dirty.append(peer)
             return
-        if backlog:
+        ready = len(backlog) if peer._fence < 0 else peer._fence - peer.bytes_out
+        if ready:
             try:
-                sent = peer._socket.send(backlog, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                with memoryview(backlog) as view:
+                    flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+                    sent = peer._socket.send(view[:ready], flags)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:
@@ -433,6 +494,7 @@ class Pump:
             self.writes += 1
             self.bytes_out += sent
             peer.bytes_out += sent
+            ready -= sent
             del backlog[:sent]
         if not backlog:
             if peer._writing:
@@ -450,6 +512,10 @@ class Pump:
         if len(backlog) > peer.output_bytes_max:
             self.output_limit_disconnections += 1
             self.close(peer)
-        elif not peer._writing:
+        elif ready and not peer._writing:
             peer._writing = True
             self._epoll.modify(peer.fd, select.EPOLLIN | select.EPOLLOUT)
+        elif not ready and peer._writing:
+            # What is left waits for a token.
+            peer._writing = False
+            self._epoll.modify(peer.fd, select.EPOLLIN)

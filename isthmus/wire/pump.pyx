@@ -11,6 +11,8 @@ from libc.string cimport memcpy, memmove
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 from posix.unistd cimport close as os_close
 
+from collections import deque
+
 from isthmus.wire.parser import QueryBufferExceeded
 
 from isthmus.wire.parser cimport Feed
@@ -59,8 +61,9 @@ cdef class Ticker:
         """These peers are about to process what they prepared."""
         return 0
 
-    cpdef int commit(self) except -1:
-        """Make last what replies are held for; 0 if that failed and they may not be sent."""
+    cpdef long long commit(self) except -1:
+        """Make last what replies are held for; 0 if that failed and they may not be sent, a token
+        above 1 if they may be once that is released."""
         return 1
 
     cpdef int background(self, int ready) except -1:
@@ -71,6 +74,7 @@ cdef class Ticker:
 cdef class Peer:
     def __cinit__(self, *args, **kwargs):
         self.fd = -1
+        self.fence = -1
         self.backlog = NULL
         self.output_bytes_max = 1 << 30
 
@@ -110,7 +114,9 @@ cdef class Peer:
         cdef char* grown
         if not self.open or count == 0:
             return 0
-        if self.pump is not None and self.pump.holding:
+        if self.pump is not None and self.pump.holding and not self.kept and not self.exempt:
+            self.kept = True
+            self.kept_from = self.bytes_out + self.backlog_end - self.backlog_start
             self.pump.held.append(self)
         if self.ranged:
             # What it was answered in this turn, and is not sent yet, comes first.
@@ -173,6 +179,7 @@ cdef class Pump:
         self.ready = []
         self.gathered = []
         self.held = []
+        self.deferred = deque()
         self.watched = -1
 
     def __dealloc__(self):
@@ -318,16 +325,55 @@ cdef class Pump:
         return 0
 
     cdef int let_go(self) except -1:
-        """Send what was held, or cut off those who would have got it."""
+        """Send what was held, or later, or cut off those who would have got it."""
         cdef list held = self.held
         cdef Peer peer
+        cdef long long verdict
         self.holding = False
         self.held = []
-        if self.ticker.commit():
-            return 0
+        verdict = self.ticker.commit()
         for peer in held:
-            self.close(peer)
+            peer.kept = False
+            if verdict == 0:
+                self.close(peer)
+            elif verdict > 1 and peer.open:
+                self.defer(peer, verdict)
         return 0
+
+    cdef int defer(self, Peer peer, long long token) except -1:
+        """What peer got in this turn goes out when token is released."""
+        if peer.fence < 0:
+            peer.fence = peer.kept_from
+            peer.marks = deque()
+        peer.marks.append((token, peer.bytes_out + peer.backlog_end - peer.backlog_start))
+        self.deferred.append((token, peer))
+        return 0
+
+    cpdef int release(self, long long token) except -1:
+        """Send what waits for this token or an earlier one."""
+        cdef Peer peer
+        while self.deferred and <long long>self.deferred[0][0] <= token:
+            peer = <Peer>self.deferred.popleft()[1]
+            if not peer.open:
+                continue
+            place = peer.marks.popleft()[1]
+            peer.fence = place if peer.marks else -1
+            if not peer.queued:
+                peer.queued = True
+                self.dirty.append(peer)
+        return 0
+
+    def waiting_for(self):
+        """The oldest token that somebody waits for; 0 if nobody does."""
+        return self.deferred[0][0] if self.deferred else 0
+
+    def cut_off_deferred(self):
+        """Close everybody who waits for a token: what became of their requests is unknown."""
+        deferred = list(self.deferred)
+        self.deferred.clear()
+        for _, peer in deferred:
+            self.close(peer)
+        return len(deferred)
 
     cdef int time_turn(self) except -1:
         cdef timespec t
@@ -525,7 +571,7 @@ cdef class Pump:
         cdef ssize_t sent = 0
         if size == 0 or not peer.open:
             return 0
-        if peer.backlog_end == peer.backlog_start and not self.holding:
+        if peer.backlog_end == peer.backlog_start and (not self.holding or peer.exempt):
             sent = c_send(<int>peer.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
             if sent < 0:
                 if errno != EAGAIN and errno != EINTR:
@@ -552,12 +598,13 @@ cdef class Pump:
 
     cdef int drain(self, Peer peer) except -1:
         """Send the backlog as far as the socket takes it; EPOLLOUT is armed while some is left."""
-        cdef Py_ssize_t size = peer.backlog_end - peer.backlog_start
+        cdef Py_ssize_t total = peer.backlog_end - peer.backlog_start
+        cdef Py_ssize_t size = total if peer.fence < 0 else peer.fence - peer.bytes_out
         cdef ssize_t sent = 0
         if peer.overrun:
             self.output_limit_disconnections += 1
             return self.close(peer)
-        if self.holding:
+        if self.holding and not peer.exempt:
             # At the end of the turn, then.
             if not peer.queued:
                 peer.queued = True
@@ -579,11 +626,11 @@ cdef class Pump:
             self.bytes_out += sent
             peer.bytes_out += sent
             peer.backlog_start += sent
-        if peer.stalled and size - sent <= STALL_LIMIT // 2 and not peer.closing:
+        if peer.stalled and total - sent <= STALL_LIMIT // 2 and not peer.closing:
             peer.stalled = False
             peer.left = True
             self.later(peer)
-        if sent == size:
+        if sent == total:
             peer.backlog_start = peer.backlog_end = 0
             if peer.backlog_capacity > OUTPUT_KEEP_BYTES:
                 PyMem_RawFree(peer.backlog)
@@ -594,12 +641,16 @@ cdef class Pump:
                 self.control(EPOLL_CTL_MOD, <int>peer.fd, EPOLLIN | EPOLLRDHUP | EPOLLET)
             if peer.closing:
                 self.close(peer)
-        elif size - sent > peer.output_bytes_max:
+        elif total - sent > peer.output_bytes_max:
             self.output_limit_disconnections += 1
             self.close(peer)
-        elif not peer.writing:
+        elif sent < size and not peer.writing:
             peer.writing = True
             self.control(
                 EPOLL_CTL_MOD, <int>peer.fd, EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLET
             )
+        elif sent == size and peer.writing:
+            # What is left waits for a token.
+            peer.writing = False
+            self.control(EPOLL_CTL_MOD, <int>peer.fd, EPOLLIN | EPOLLRDHUP | EPOLLET)
         return 0
