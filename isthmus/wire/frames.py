@@ -11,6 +11,8 @@ Both ways a stream of frames; a frame is a header of 16 bytes, big-endian, and i
   may be answered by several reply frames, never one reply frame for several request frames.
 - *relay frame* (RELAY): `count` requests like those of a request frame, from another node, which
   are not answered (node/cluster/bus.py).
+- *talk frame* (TALK): one msgpack map from another node, which is not answered here; what it asks
+  for comes down the asker's own lane (node/cluster/bus.py).
 - *push frame* (PUSH): bytes for the client of a private link, as they are (messages of its
   subscriptions). A link is private if the proxy's hello says so (HELLO | PRIVATE).
 - *hello* (HELLO, or HELLO | ERROR when it is refused): the first frame each way, see link_hello.
@@ -47,6 +49,7 @@ __all__ = [
     "RELAY",
     "REPLY_BYTES_MAX",
     "SPLIT",
+    "TALK",
     "FrameError",
     "FramePeer",
     "FrameReader",
@@ -55,6 +58,7 @@ __all__ = [
     "late_frame",
     "push_frame",
     "relay_frame",
+    "talk_frame",
 ]
 
 HELLO = 1
@@ -63,6 +67,7 @@ SPLIT = 4
 RELAY = 8
 PRIVATE = 16
 PUSH = 32
+TALK = 64
 HEADER_BYTES = 16
 FRAME_BYTES_MAX = (1 << 30) + (1 << 26)
 # A reply above this is not sent; the node answers an error in its place.
@@ -87,6 +92,11 @@ def hello_frame(flags: int, epoch: int, payload: bytes) -> bytes:
 def relay_frame(epoch: int, count: int, payload: bytes) -> bytes:
     """A whole relay frame of `count` requests."""
     return _HEADER.pack(len(payload), epoch & _U32, count, 2, RELAY, 0) + payload
+
+
+def talk_frame(epoch: int, payload: bytes) -> bytes:
+    """A whole talk frame."""
+    return _HEADER.pack(len(payload), epoch & _U32, 0, 2, TALK, 0) + payload
 
 
 def push_frame(protocol: int, epoch: int, data: bytes) -> bytes:

@@ -19,6 +19,7 @@ SPLIT = 4
 RELAY = 8
 PRIVATE = 16
 PUSH = 32
+TALK = 64
 HEADER_BYTES = 16
 FRAME_BYTES_MAX = (1 << 30) + (1 << 26)
 REPLY_BYTES_MAX = 1 << 30
@@ -78,6 +79,14 @@ def relay_frame(epoch, count, payload):
     cdef char header[_HEADER]
     _write_header(header, <unsigned int>len(payload), <unsigned int>(epoch & 0xFFFFFFFF), count, 2,
                   RELAY, 0)
+    return PyBytes_FromStringAndSize(header, _HEADER) + payload
+
+
+def talk_frame(epoch, payload):
+    """A whole talk frame."""
+    cdef char header[_HEADER]
+    _write_header(header, <unsigned int>len(payload), <unsigned int>(epoch & 0xFFFFFFFF), 0, 2,
+                  TALK, 0)
     return PyBytes_FromStringAndSize(header, _HEADER) + payload
 
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -36,7 +37,8 @@ from isthmus.wire.link import Link, LinkError
 from isthmus.wire.logs import log
 
 Frame = dict[str, Any]
-HEARTBEAT_FIELDS: Final = ("epoch", "pid", "slots", "keys", "disk")
+HEARTBEAT_FIELDS: Final = ("epoch", "pid", "slots", "keys", "disk", "copy")
+SAYINGS_MAX: Final = 64
 CONNECT_SECONDS_MAX: Final = 2.0
 ANSWER_SECONDS_MAX: Final = 5.0
 LEAVE_SECONDS_MAX: Final = 0.5
@@ -46,6 +48,10 @@ HEARTBEAT_MS_MIN: Final = 10
 
 
 def _nobody(*_: str) -> None:
+    """Nobody listens."""
+
+
+def _unheard(_: Frame) -> None:
     """Nobody listens."""
 
 
@@ -63,7 +69,8 @@ class Membership:
     the topology it holds, or 0), slots (how many it serves), keys, and for a node disk (how it
     fares with keeping data). It is called for every heartbeat and must be quick.
     `on_refused(code, text)` hears why a registration was refused; `connected` tells whether the
-    coordinator has us now.
+    coordinator has us now. `on_message` gets every other frame of the coordinator: grants of leases,
+    orders for a failover. `say` sends it such a frame, ahead of the next heartbeat.
     """
 
     def __init__(
@@ -72,18 +79,29 @@ class Membership:
         on_topology: Callable[[Frame], None],
         *,
         on_refused: Callable[[str, str], None] = _nobody,
+        on_message: Callable[[Frame], None] = _unheard,
         connect: Callable[[str], Awaitable[trio.abc.Stream]] = open_stream,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._describe = describe
         self._on_topology = on_topology
         self._on_refused = on_refused
+        self._on_message = on_message
+        # What is to be said besides heartbeats, while there is a connection.
+        self._sayings: deque[Frame] = deque(maxlen=SAYINGS_MAX)
+        self._said = trio.Event()
         self._connect = connect
         self._jitter = jitter
         self._complaint = ""
         self.connected = False
         self.sent = 0
         self.received = 0
+
+    def say(self, frame: Frame) -> None:
+        """Send a frame soon; it is lost if there is no connection."""
+        if self.connected:
+            self._sayings.append(frame)
+            self._said.set()
 
     async def run(self, address: str) -> None:
         """Stay registered with the coordinator at `address` ("host:port") until cancelled."""
@@ -131,7 +149,9 @@ class Membership:
         heartbeat_ms, silence_ms = _times(frame)
         try:
             async with trio.open_nursery() as nursery:
+                self._sayings.clear()
                 nursery.start_soon(self._beat, link, heartbeat_ms / 1000, nursery.cancel_scope)
+                nursery.start_soon(self._speak, link, nursery.cancel_scope)
                 await self._listen(link, silence_ms / 1000)
                 nursery.cancel_scope.cancel()
         finally:
@@ -154,6 +174,19 @@ class Membership:
                 text = str(frame.get("error", ""))
                 log("coordinator_lost", level="WARN", why=text)
                 return
+            elif kind != "heartbeat":
+                self._on_message(frame)
+
+    async def _speak(self, link: Link, session: trio.CancelScope) -> None:
+        while True:
+            await self._said.wait()
+            self._said = trio.Event()
+            while self._sayings:
+                try:
+                    await self._send(link, self._sayings.popleft())
+                except LinkError:
+                    session.cancel()
+                    return
 
     async def _beat(self, link: Link, seconds: float, session: trio.CancelScope) -> None:
         while True:

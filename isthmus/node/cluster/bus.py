@@ -6,6 +6,10 @@ with some `PUBLISH channel text` or `SPUBLISH channel text`. Nothing is answered
 them to its own subscribers and to nobody else, so there are no loops. A message of PUBLISH goes
 down every lane, one of SPUBLISH down those to the nodes of this node's shard.
 
+What nodes have to say to each other (`tell`: leases, so far) goes down the same lanes in talk frames,
+ahead of what was published, however much of that waits; an answer comes down the other's own lane.
+What is said while a node cannot be reached is lost, and so is the oldest if `TOLD_MAX` wait.
+
 As with Redis' bus a message is sent at most once. While a node cannot be reached, or is slower than
 its messages (`LANE_BYTES_MAX` wait), what it would get is dropped and counted. So publishing never
 waits, and a dead node costs no memory. Messages down one lane arrive in the order of publishing.
@@ -19,12 +23,20 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from isthmus.node.cluster.view import ClusterView, NodeInfo
-from isthmus.wire.frames import HELLO, FrameError, FrameReader, hello_frame, relay_frame
+from isthmus.wire.frames import (
+    HELLO,
+    FrameError,
+    FrameReader,
+    hello_frame,
+    relay_frame,
+    talk_frame,
+)
 from isthmus.wire.link_hello import greeting, read_greeting
 from isthmus.wire.logs import log
 from isthmus.wire.parser import QueryBufferExceeded
 
 LANE_BYTES_MAX = 8 << 20
+TOLD_MAX = 64
 FRAME_BYTES_MAX = 256 << 10
 FRAME_MESSAGES_MAX = 1024
 CONNECT_SECONDS_MAX = 2.0
@@ -47,6 +59,7 @@ class Lane:
         self.up = False
         self.queue: deque[bytes] = deque()
         self.queued_bytes = 0
+        self.told: deque[bytes] = deque(maxlen=TOLD_MAX)
         self.scope = trio.CancelScope()
         self._work = trio.Event()
 
@@ -59,6 +72,12 @@ class Lane:
         self.queued_bytes += len(request)
         self._work.set()
         return True
+
+    def tell(self, message: bytes) -> None:
+        """Send a message ahead of all that was published; lost if the node is away."""
+        if self.up:
+            self.told.append(message)
+            self._work.set()
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -86,6 +105,7 @@ class Lane:
         self.bus.dropped += len(self.queue)
         self.queue.clear()
         self.queued_bytes = 0
+        self.told.clear()
 
     async def _greet(self, stream: trio.abc.Stream) -> None:
         """Exchange hellos; FrameError if somebody else listens there, or refuses us."""
@@ -131,10 +151,15 @@ class Lane:
         while True:
             await self._work.wait()
             self._work = trio.Event()
-            while self.queue:
-                frame = self._frame()
+            while self.told or self.queue:
+                frame = self._talk() if self.told else self._frame()
                 with trio.fail_after(SEND_SECONDS_MAX):
                     await stream.send_all(frame)
+
+    def _talk(self) -> bytes:
+        frames = [talk_frame(self.bus.view.epoch, message) for message in self.told]
+        self.told.clear()
+        return b"".join(frames)
 
     def _frame(self) -> bytes:
         taken: list[bytes] = []
@@ -179,6 +204,12 @@ class Bus:
                     self.view.published_sent += 1
                 else:
                     self.dropped += 1
+
+    def tell(self, node_id: str, message: bytes) -> None:
+        """Say something to another node, if it can be reached now."""
+        lane = self.lanes.get(node_id)
+        if lane is not None:
+            lane.tell(message)
 
     def topology_changed(self) -> None:
         """The view has other nodes, or other addresses, than before."""

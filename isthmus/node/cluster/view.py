@@ -8,8 +8,9 @@ is rare and computed when asked.
 Invariants. A topology older than the one held is refused, so a late frame changes nothing. All
 attributes change together inside `apply`, which never fails half-way: the frame is read whole
 before anything is replaced. Before the first topology, and after `fence`, the node serves
-nothing. The cluster is "ok" when every slot has an owner and every owner is alive: what Redis
-does with `cluster-require-full-coverage yes`.
+nothing. The cluster is "ok" when every slot has an owner that is alive, or has a replica that is and
+will take its place: what Redis does with `cluster-require-full-coverage yes`, but while a replica
+takes over, the other shards go on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from isthmus.wire.lease import voter_sets
 
 SLOTS: Final = 16384
 DOWN: Final = b"CLUSTERDOWN The cluster is down"
@@ -51,6 +54,15 @@ class ShardInfo:
     slots: tuple[tuple[int, int], ...]
     primary: NodeInfo
     replicas: tuple[NodeInfo, ...] = field(default=())
+    # The replicas whose acknowledgements count.
+    synced: tuple[str, ...] = field(default=())
+    # Whose votes the primary's lease needs: a majority of each set (wire/lease.py).
+    voters: tuple[frozenset[str], ...] = field(default=())
+
+    @property
+    def covered(self) -> bool:
+        """True if somebody serves the slots of this shard, or will soon."""
+        return self.primary.alive or any(replica.alive for replica in self.replicas)
 
 
 class ClusterView:
@@ -64,6 +76,9 @@ class ClusterView:
         self.epoch = 0
         self.fenced = ""  # why this node may not serve; empty if it may
         self.heard_ms = 0  # wall clock of the coordinator's last word; the link writes it
+        # How replies wait for replicas, and how long a lease lasts; 0: a coordinator without any.
+        self.durability = ""
+        self.lease_ms = 0
         self.messages_sent = 0
         self.messages_received = 0
         self.published_sent = 0  # what the bus carried to other nodes, and from them
@@ -80,6 +95,7 @@ class ClusterView:
         try:
             cluster, epoch = str(topology["cluster"]), int(topology["epoch"])
             nodes, shards = _read(topology)
+            lease_ms = int(topology.get("lease_ms", 0))
         except (KeyError, TypeError, ValueError) as error:
             raise BadTopology(f"malformed topology: {error!r}") from error
         if self.cluster_id and cluster != self.cluster_id:
@@ -97,7 +113,9 @@ class ClusterView:
         self.nodes, self.shards, self._owners = nodes, shards, owners
         self.fenced = ""
         self.mine[:] = mine  # in place: the execute gate may hold the array
-        self.state_ok = all(owner is not None and owner.primary.alive for owner in owners)
+        self.state_ok = all(owner is not None and owner.covered for owner in owners)
+        self.durability = str(topology.get("durability", ""))
+        self.lease_ms = lease_ms
         return True
 
     def fence(self, why: str) -> None:
@@ -220,7 +238,10 @@ def _read(topology: Mapping[str, Any]) -> tuple[tuple[NodeInfo, ...], tuple[Shar
         replicas = tuple(by_id[name] for name in row["replicas"])
         primary = by_id[row["primary"]]
         number, epoch = int(row["number"]), int(row["epoch"])
-        shards.append(ShardInfo(number, str(row["id"]), epoch, slots, primary, replicas))
+        synced = tuple(map(str, row.get("synced", ())))
+        shards.append(ShardInfo(
+            number, str(row["id"]), epoch, slots, primary, replicas, synced, voter_sets(row)
+        ))  # fmt: skip
     return nodes, tuple(shards)
 
 

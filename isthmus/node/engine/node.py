@@ -6,6 +6,7 @@ through it, nothing is global.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from isthmus.node.engine.acl import Acl
@@ -70,6 +71,8 @@ class Node:
         self.next_client_id = 1
         self.started_ms = clock.now_ms
         self.cluster: Any = None
+        # What other nodes say to this one, beside clients (node/cluster): (its id, message).
+        self.hear: Callable[[str, bytes], None] = lambda node_id, message: None
         # Filled in by the server; commands that concern the process itself go through it.
         self.server: Any = None
         self.connections_received = 0

@@ -15,7 +15,7 @@ Modes:
 A paused server (CLIENT PAUSE) pauses the whole link: what it carries waits in order.
 
 Another node opens the same link to relay what was published there (node/cluster/bus.py): a relay
-frame is delivered to subscribers and not answered.
+frame is delivered to subscribers and not answered, a talk frame is handed to `node.hear`.
 
 A fault of ours while a command runs is logged, answered to that request, and the link goes on: it
 carries other clients' requests. A frame that breaks the format closes the link.
@@ -47,6 +47,7 @@ from isthmus.wire.frames import (
     RELAY,
     REPLY_BYTES_MAX,
     SPLIT,
+    TALK,
     FrameError,
     FrameReader,
     ReplyFrame,
@@ -116,6 +117,9 @@ class LinkSession(Peer):
                     continue
                 if frames.flags == RELAY:
                     self.relay()
+                    continue
+                if frames.flags == TALK:
+                    self.node.hear(self.proxy_id, frames.payload())
                     continue
                 if frames.flags & ~SPLIT:
                     raise FrameError("a frame that is no request")
