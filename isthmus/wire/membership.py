@@ -69,8 +69,8 @@ class Membership:
     the topology it holds, or 0), slots (how many it serves), keys, and for a node disk (how it
     fares with keeping data). It is called for every heartbeat and must be quick.
     `on_refused(code, text)` hears why a registration was refused; `connected` tells whether the
-    coordinator has us now. `on_message` gets every other frame of the coordinator: grants of leases,
-    orders for a failover. `say` sends it such a frame, ahead of the next heartbeat.
+    coordinator has us now. `on_message` gets every other frame of the coordinator: grants of
+    leases, orders for a failover. `say` sends it such a frame, ahead of the next heartbeat.
     """
 
     def __init__(

@@ -106,6 +106,7 @@ EDGES = frozenset(
         "isthmus/node/cluster/bus.py",
         "isthmus/node/cluster/identity.py",
         "isthmus/node/cluster/link.py",
+        "isthmus/node/cluster/member.py",
         "isthmus/node/geo/link.py",
         "isthmus/node/persist/aof.py",
         "isthmus/node/persist/cut_file.py",

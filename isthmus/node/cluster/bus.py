@@ -6,9 +6,9 @@ with some `PUBLISH channel text` or `SPUBLISH channel text`. Nothing is answered
 them to its own subscribers and to nobody else, so there are no loops. A message of PUBLISH goes
 down every lane, one of SPUBLISH down those to the nodes of this node's shard.
 
-What nodes have to say to each other (`tell`: leases, so far) goes down the same lanes in talk frames,
-ahead of what was published, however much of that waits; an answer comes down the other's own lane.
-What is said while a node cannot be reached is lost, and so is the oldest if `TOLD_MAX` wait.
+What nodes have to say to each other (`tell`: leases, so far) goes down the same lanes in talk
+frames, ahead of what was published, however much of that waits; an answer comes down the other's
+own lane. What is said while a node cannot be reached is lost; so is the oldest if `TOLD_MAX` wait.
 
 As with Redis' bus a message is sent at most once. While a node cannot be reached, or is slower than
 its messages (`LANE_BYTES_MAX` wait), what it would get is dropped and counted. So publishing never

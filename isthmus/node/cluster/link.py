@@ -36,6 +36,9 @@ class Announcement:
 class CoordinatorLink:
     """Keeps `view` as the coordinator has it, and tells `changed` of each change.
 
+    `copy` says what state the copy of its shard is in. `message` hears what else the coordinator
+    has to say: grants of leases, orders for a failover.
+
     `keys` counts this node's keys, quickly. `persistence` hears the policy that came with each
     topology; `disk` says how the node fares with keeping data.
     """
@@ -45,6 +48,8 @@ class CoordinatorLink:
         changed: Callable[[], None] = lambda: None,
         persistence: Callable[[object], None] = lambda text: None,
         disk: Callable[[], Frame | None] = lambda: None,
+        copy: Callable[[], Frame | None] = lambda: None,
+        message: Callable[[Frame], None] = lambda frame: None,
     ) -> None:  # fmt: skip
         self._view = view
         self._changed = changed
@@ -52,7 +57,14 @@ class CoordinatorLink:
         self._keys = keys
         self._persistence = persistence
         self._disk = disk
-        self._membership = Membership(self._describe, self._apply, on_refused=self._refused)
+        self._copy = copy
+        self._membership = Membership(
+            self._describe, self._apply, on_refused=self._refused, on_message=message
+        )
+
+    def say(self, frame: Frame) -> None:
+        """Send the coordinator a frame; lost if it cannot be reached now."""
+        self._membership.say(frame)
 
     @property
     def connected(self) -> bool:
@@ -84,6 +96,7 @@ class CoordinatorLink:
             "slots": view.slots_served(),
             "keys": self._keys(),
             "disk": self._disk(),
+            "copy": self._copy(),
         }
 
     def _apply(self, frame: Frame) -> None:

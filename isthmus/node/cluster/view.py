@@ -8,9 +8,9 @@ is rare and computed when asked.
 Invariants. A topology older than the one held is refused, so a late frame changes nothing. All
 attributes change together inside `apply`, which never fails half-way: the frame is read whole
 before anything is replaced. Before the first topology, and after `fence`, the node serves
-nothing. The cluster is "ok" when every slot has an owner that is alive, or has a replica that is and
-will take its place: what Redis does with `cluster-require-full-coverage yes`, but while a replica
-takes over, the other shards go on.
+nothing. The cluster is "ok" when every slot has an owner that is alive, or has a replica that is
+and will take its place: what Redis does with `cluster-require-full-coverage yes`, but while a
+replica takes over, the other shards go on.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from isthmus.node.engine.context import (
     GATE_CLUSTER,
     GATE_CUT,
     GATE_DISK,
+    GATE_DUTY,
     GATE_LOADING,
     GATE_MEMORY,
     GATE_MONITOR,
@@ -311,6 +312,10 @@ def obstacle(
     text: bytes | None
     if ctx.gates & GATE_DISK and changes_data(session, spec):
         text = ctx.node.persistence.refusal()
+        if text is not None:
+            return text
+    if ctx.gates & GATE_DUTY:
+        text = ctx.node.duty.refusal(session, spec)
         if text is not None:
             return text
     if session.gates & GATE_PUBSUB:

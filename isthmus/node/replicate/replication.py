@@ -8,6 +8,7 @@ of an old primary go on with the new one without copying everything.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from isthmus.node.engine.effect_log import Effect
@@ -30,6 +31,9 @@ class Replication:
         self.backlog = Backlog(node.config.integer("repl-backlog-size"))
         # The database selected at the end of the stream; NO_DB: the next effect says which.
         self.db = NO_DB
+        # Called once a turn changes data: nothing is sent before `Ticker.commit`. Set by the server
+        # where replies wait for that.
+        self.hold: Callable[[], object] = lambda: None
         # True while effects are encoded: from the first replica on, and always in a cluster.
         self.recording = False
 
@@ -52,6 +56,7 @@ class Replication:
         """Changes of data: into the stream."""
         data, self.db = encode_batch(batch, self.db)
         if data:
+            self.hold()
             self.feed(data)
 
     def feed(self, data: bytes) -> None:

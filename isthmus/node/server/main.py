@@ -22,10 +22,7 @@ import trio
 from prometheus_client import CollectorRegistry
 
 import isthmus
-from isthmus.node.cluster.bus import Bus
 from isthmus.node.cluster.identity import Identity, IdentityError, claim, temporary
-from isthmus.node.cluster.link import Announcement, CoordinatorLink
-from isthmus.node.cluster.view import ClusterView
 from isthmus.node.commands import load_all
 from isthmus.node.engine.acl_rules import RuleError
 from isthmus.node.engine.client import ClientState
@@ -86,7 +83,8 @@ class NodeServer:
         self.script_driver = ScriptDriver(Scripts(self.node, script_bytes(args.script_memory_mb)))
         self.persistence = self.node.persistence = Persistence(self.node)
         self.node.replication = Replication(self.node)
-        self.pump = Pump(self.node.ctx.reply, NodeTicker(self.node))
+        self.ticker = NodeTicker(self.node)
+        self.pump = Pump(self.node.ctx.reply, self.ticker)
         self.persistence.aof.hold = self.pump.hold
         self.persistence.snapshots.background = self.walk_between_turns
         self.cron = Cron(self.node, self.pump)
@@ -100,9 +98,9 @@ class NodeServer:
         self.alarm = Alarm(self.node)
         self.node.blocking.alarm = self.alarm.set
         self.node.blocking.resume = self.resume
-        self.link: CoordinatorLink | None = None
+        self.member: Any = None
         self.policy: PolicyKeeper | None = None
-        self.bus: Bus | None = None
+        self.started_boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self.metrics_address = ""
         self.resident_at_start = self.process_memory()
 
@@ -271,31 +269,25 @@ class NodeServer:
 
     def join(self, nursery: trio.Nursery, address: str, link_address: str) -> None:
         """Become a member of the coordinator's cluster."""
-        host, _, port = address.rpartition(":")
-        view = ClusterView(self.identity.id, host=host, port=int(port))
-        self.node.use_cluster(view)
+        # Only a member of a cluster needs all this; a standalone node starts without loading it.
+        from isthmus.node.cluster.link import Announcement
+        from isthmus.node.cluster.member import Member
+
         me = Announcement(
             incarnation=self.identity.incarnation, region=self.args.region, zone=self.args.zone,
             address=address, link_address=link_address, metrics_address=self.metrics_address,
         )  # fmt: skip
         policy = self.policy
         assert policy is not None
-        self.link = CoordinatorLink(
-            view, me, lambda: self.node.keyspace.databases[0].size, self.topology_changed,
-            policy.told, policy.health,
-        )  # fmt: skip
-        self.bus = Bus(view, lambda: os.fsencode(self.node.config.text("requirepass")))
-        self.node.pubsub.forward = self.bus.forward
+        member = self.member = Member(
+            self.node, me, policy.told, policy.health, self.started_boot_ns
+        )
+        member.duty.release = self.pump.release
+        member.duty.cut_off = self.pump.cut_off_deferred
+        self.ticker.duty = member.duty
+        self.node.replication.hold = self.pump.hold
         nursery.start_soon(policy.run)
-        nursery.start_soon(self.bus.run)
-        nursery.start_soon(self.link.run, self.args.coordinator)
-
-    def topology_changed(self) -> None:
-        """The view is another one: lanes to other nodes, and shard channels, follow it."""
-        if self.bus is not None:
-            self.bus.topology_changed()
-        self.node.ctx.session = None  # type: ignore[assignment]
-        self.node.pubsub.drop_shards(self.node.cluster.mine)
+        nursery.start_soon(member.run, self.args.coordinator)
 
     async def watch_signals(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

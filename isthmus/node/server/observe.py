@@ -63,8 +63,8 @@ class NodeCollector(Collector):
             ("output_limit_disconnections", "Clients cut off that did not read",
              pump.output_limit_disconnections),
         )  # fmt: skip
-        bus = self.server.bus
-        if bus is not None:
+        if self.server.member is not None:
+            bus = self.server.member.bus
             yield CounterMetricFamily("isthmus_node_bus_messages",
                 "Published messages sent to other nodes", value=bus.sent)  # fmt: skip
             yield CounterMetricFamily("isthmus_node_bus_messages_dropped",

@@ -16,6 +16,7 @@ cdef class NodeTicker(Ticker):
     cdef public Clock clock
     cdef public EffectLog log
     cdef Lookahead lookahead
+    cdef public object duty
     @cython.locals(ctx=Context, now_ms="long long")
     cpdef int tick(self) except -1
     @cython.locals(requests=list, session=Session, peer=Peer)

@@ -20,6 +20,7 @@ caught.
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import GATE_MEMORY
@@ -59,6 +60,8 @@ class NodeTicker(Ticker):
         self.clock = node.clock
         self.log = node.keyspace.log
         self.lookahead = Lookahead()
+        # What the node does for its shard; None outside a cluster.
+        self.duty: Any = None
 
     def tick(self) -> i64:
         """One turn of the loop begins."""
@@ -72,11 +75,15 @@ class NodeTicker(Ticker):
             self.node.memory.turn_ns = 0
         if ctx.wake_ms <= now_ms:
             self.node.blocking.expire(now_ms)
+        if self.duty is not None:
+            self.duty.turn()
         return 0
 
     def commit(self) -> i64:
         """The turn ends, and what changed in it is to be made last before anybody hears of it."""
-        return 1 if self.node.persistence.commit() else 0
+        if self.duty is None:
+            return 1 if self.node.persistence.commit() else 0
+        return int(self.duty.commit()) if self.node.persistence.commit() else 0
 
     def background(self, ready: i64) -> i64:
         """A turn is over: a consistent cut goes on."""
