@@ -1,0 +1,337 @@
+"""What a node does for its shard as topologies, grants and replicas come and go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from isthmus.node.cluster.duty import TOKEN, Duty
+from isthmus.node.cluster.leadership import Leadership
+from isthmus.node.cluster.view import ClusterView
+from isthmus.node.commands import load_all
+from isthmus.node.engine.context import GATE_DUTY
+from isthmus.node.engine.errors import CLUSTERDOWN
+from isthmus.node.engine.registry import COMMANDS
+from isthmus.wire.lease import WITNESS
+
+A, B, C = "a" * 40, "b" * 40, "c" * 40
+MS = 1_000_000
+LEASE_MS = 2000
+load_all()
+
+
+class Replication:
+    """What a duty asks of the node's replication."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.replid = "0" * 40
+        self.following_state = "streaming"
+        self.calls: list[Any] = []
+
+    def primary_silent_ms(self) -> int:
+        return 7
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: self.calls.append((name, *args, *kwargs.values()))
+
+
+class Stub:
+    """Anything with attributes, and methods that note their calls."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.calls: list[Any] = []
+        self.__dict__.update(fields)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: self.calls.append((name, *args))
+
+
+class Seat:
+    """One node's duty, with everything around it scripted."""
+
+    def __init__(self, me: str = A) -> None:
+        self.now = 10_000 * MS
+        self.me = me
+        self.view = ClusterView(me)
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.said: list[dict[str, Any]] = []
+        self.released: list[int] = []
+        self.cuts = 0
+        self.replication = Replication()
+        self.blocking = Stub()
+        self.ctx = Stub(gates=0)
+        node = Stub(
+            replication=self.replication, blocking=self.blocking, ctx=self.ctx,
+            clock=Stub(now_ms=1000), keyspace=Stub(log=Stub()),
+        )  # fmt: skip
+        self.leadership = Leadership(me, 0, lambda voter, frame: self.sent.append((voter, frame)))
+        self.duty = Duty(node, self.view, self.leadership, lambda: self.now)
+        self.duty.release = self.released.append
+        self.duty.say = self.said.append
+        self.duty.cut_off = self.cut
+
+    def cut(self) -> int:
+        self.cuts += 1
+        return 0
+
+    def topology(
+        self, epoch: int, primary: str, replicas: list[str], *, shard_epoch: int = 0,
+        synced: list[str] | None = None, durability: str = "replica:500:1000",
+    ) -> None:  # fmt: skip
+        self.view.apply({
+            "cluster": "x", "epoch": epoch, "durability": durability, "lease_ms": LEASE_MS,
+            "shards": [{
+                "number": 0, "id": "s", "epoch": shard_epoch or epoch, "primary": primary,
+                "replicas": replicas, "slots": [[0, 16383]],
+                "synced": replicas if synced is None else synced,
+            }],
+            "nodes": [
+                {"id": name, "zone": name[0], "address": f"127.0.0.1:{port}", "alive": True,
+                 "link_address": "", "shard": 0}
+                for port, name in enumerate((A, B, C), 7000)
+            ],
+        })  # fmt: skip
+        self.duty.topology_changed()
+
+    def grant(self, voter: str = WITNESS, *, known: int = 0, granted: bool = True) -> None:
+        """The voter answers the last request it got."""
+        request = [frame for name, frame in self.sent if name == voter][-1]
+        self.leadership.hear(voter, {
+            "type": "grant", "shard": 0, "epoch": request["epoch"], "number": request["number"],
+            "granted": granted, "known": known or request["epoch"],
+        }, self.now)  # fmt: skip
+        self.duty.turn()
+
+    def pass_ms(self, ms: int) -> None:
+        self.now += ms * MS
+        self.duty.cron()
+
+    def write(self, size: int = 100) -> int:
+        """A turn in which something changes."""
+        self.duty.turn()
+        self.replication.offset += size
+        return self.duty.commit()
+
+    def refusal(self, name: bytes) -> bytes | None:
+        session: Any = Stub(queue=[])
+        if not self.ctx.gates & GATE_DUTY:
+            return None
+        return self.duty.refusal(session, COMMANDS[name])
+
+
+@pytest.fixture
+def seat() -> Seat:
+    made = Seat()
+    made.topology(5, A, [B])
+    return made
+
+
+@pytest.fixture
+def leader(seat: Seat) -> Seat:
+    seat.grant()
+    return seat
+
+
+def test_a_single_copy_needs_nobody() -> None:
+    seat = Seat()
+    seat.topology(5, A, [])
+    assert (seat.sent, seat.write(), seat.refusal(b"set")) == ([], 1, None)
+    seat.pass_ms(100_000)
+    assert seat.write() == 1
+
+
+def test_a_coordinator_without_leases_lets_its_primaries_serve() -> None:
+    seat = Seat()
+    seat.view.lease_ms = 0
+    seat.leadership.learn(seat.view, seat.now)
+    assert seat.duty.commit() == 1
+
+
+def test_a_primary_serves_nothing_before_it_has_the_lease(seat: Seat) -> None:
+    assert seat.refusal(b"set") == seat.refusal(b"get") == CLUSTERDOWN
+    assert seat.refusal(b"ping") is None
+    seat.grant()
+    assert seat.refusal(b"set") is None
+    assert {voter for voter, _ in seat.sent} == {B, WITNESS}
+
+
+def test_the_lease_is_counted_from_when_it_was_asked_for(seat: Seat) -> None:
+    seat.now += 1000 * MS
+    seat.grant()
+    assert seat.refusal(b"set") is None
+    seat.now += 905 * MS
+    seat.duty.turn()
+    assert seat.refusal(b"set") == CLUSTERDOWN
+    assert seat.cuts == 2  # before the first grant, and now
+
+
+def test_a_write_in_whose_turn_the_lease_ends_is_answered_to_nobody(leader: Seat) -> None:
+    leader.duty.turn()
+    leader.replication.offset += 10
+    leader.now += 1900 * MS
+    assert leader.duty.commit() == 0
+
+
+def test_renewals_keep_the_lease_without_the_coordinator(leader: Seat) -> None:
+    for _ in range(20):
+        leader.pass_ms(500)
+        leader.grant(B)
+        assert leader.refusal(b"set") is None
+    assert leader.duty.copy()["lease_left_ms"] > 1000  # type: ignore[index]
+
+
+def test_a_newer_epoch_ends_the_lease_before_any_topology_says_so(leader: Seat) -> None:
+    leader.pass_ms(500)
+    leader.grant(B, known=9, granted=False)
+    assert leader.refusal(b"set") == CLUSTERDOWN
+    assert leader.write() == 0
+    # An older topology of the same shard, sent again, changes nothing.
+    leader.topology(6, A, [B], shard_epoch=5)
+    leader.pass_ms(500)
+    assert leader.refusal(b"set") == CLUSTERDOWN
+
+
+def test_replies_wait_for_a_replica_that_counts(leader: Seat) -> None:
+    token = leader.write()
+    assert token == leader.replication.offset + TOKEN
+    leader.duty.replica_has(C, leader.replication.offset)
+    assert leader.released == []
+    leader.duty.replica_has(B, leader.replication.offset - 1)
+    assert leader.released == [token - 1]
+    leader.duty.replica_has(B, leader.replication.offset)
+    assert leader.released[-1] == token
+
+
+def test_async_replies_at_once_and_refuses_what_is_past_the_bound() -> None:
+    seat = Seat()
+    seat.topology(5, A, [B], durability="async:500:1000")
+    seat.grant()
+    assert seat.write(600) == 1
+    seat.duty.replica_has(B, 600)
+    assert seat.write(900) == 1
+    assert seat.refusal(b"set") is None
+    seat.write(200)
+    seat.duty.turn()
+    assert (seat.refusal(b"set") or b"").startswith(b"NOREPLICAS")
+    assert seat.refusal(b"get") is None
+    seat.duty.replica_has(B, seat.replication.offset)
+    assert seat.refusal(b"set") is None
+    seat.write(10)
+    seat.pass_ms(501)
+    assert (seat.refusal(b"set") or b"").startswith(b"NOREPLICAS")
+
+
+def test_async_without_a_replica_that_counts_goes_on() -> None:
+    seat = Seat()
+    seat.topology(5, A, [B], durability="async:500:1000", synced=[])
+    seat.grant()
+    seat.write(5000)
+    seat.pass_ms(600)
+    assert seat.refusal(b"set") is None
+
+
+def test_replica_without_one_that_counts_refuses_once_the_bound_is_reached() -> None:
+    seat = Seat()
+    seat.topology(5, A, [B], synced=[])
+    seat.grant()
+    assert seat.write() > 1
+    seat.pass_ms(501)
+    seat.grant(B)
+    assert (seat.refusal(b"set") or b"").startswith(b"NOREPLICAS")
+
+
+def test_a_demoted_primary_cuts_off_those_it_owes_and_follows(leader: Seat) -> None:
+    leader.write()
+    before = leader.cuts
+    leader.topology(6, B, [A])
+    assert leader.cuts == before + 1
+    assert ("follow", "127.0.0.1", 7001, B, 6) in leader.replication.calls
+    assert leader.duty.copy()["role"] == "replica"  # type: ignore[index]
+    # Not again for the same primary under the same epoch.
+    calls = len(leader.replication.calls)
+    leader.topology(7, B, [A], shard_epoch=6)
+    assert len(leader.replication.calls) == calls
+
+
+def test_a_promoted_replica_leads_with_what_it_has() -> None:
+    seat = Seat()
+    seat.topology(5, B, [A])
+    seat.replication.offset = 77
+    seat.topology(6, A, [B])
+    names = [call[0] for call in seat.replication.calls]
+    assert names == ["follow", "unfollow", "become_primary", "record"]
+    assert seat.refusal(b"set") == CLUSTERDOWN
+    seat.grant()
+    assert seat.refusal(b"set") is None
+    assert seat.write() == 177 + TOKEN
+
+
+def test_acknowledgements_of_the_epoch_before_do_not_count(leader: Seat) -> None:
+    leader.write()
+    leader.duty.replica_has(B, leader.replication.offset)
+    leader.topology(8, A, [B])
+    assert not leader.duty.offsets
+    assert not leader.duty.admits(B, 5)
+    assert leader.duty.admits(B, 8)
+    assert not leader.duty.admits(C, 8)
+
+
+def test_a_planned_handover(leader: Seat) -> None:
+    token = leader.write()
+    leader.duty.hear({"type": "handover", "shard": 0, "epoch": 5, "to": B})
+    assert leader.blocking.calls == [("pause", 6000, True)]
+    assert leader.said == []
+    leader.duty.replica_has(B, leader.replication.offset)
+    assert leader.said == [
+        {"type": "drained", "shard": 0, "epoch": 5, "offset": leader.replication.offset}
+    ]
+    assert leader.released[-1] == token
+    released = [(voter, frame) for voter, frame in leader.sent if frame["type"] == "release"]
+    assert {voter for voter, _ in released} == {B, WITNESS}
+    assert not leader.leadership.holds(leader.now)
+    leader.topology(6, B, [A])
+    assert leader.blocking.calls[-1] == ("unpause",)
+    assert leader.duty.copy()["role"] == "replica"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_handover_that_is_called_off_or_forgotten(leader: Seat, drained: bool) -> None:
+    leader.write()
+    leader.duty.hear({"type": "handover", "shard": 0, "epoch": 5, "to": B})
+    if drained:
+        leader.duty.replica_has(B, leader.replication.offset)
+        leader.pass_ms(5001)
+    else:
+        leader.duty.hear({"type": "handover_cancelled", "shard": 0, "epoch": 5})
+    assert leader.blocking.calls[-1] == ("unpause",)
+    leader.grant()
+    assert leader.refusal(b"set") is None
+
+
+def test_orders_for_another_epoch_are_not_followed(leader: Seat) -> None:
+    leader.duty.hear({"type": "handover", "shard": 0, "epoch": 4, "to": B})
+    assert leader.blocking.calls == []
+
+
+def test_votes_are_given_to_the_one_that_asks_only(seat: Seat) -> None:
+    frame = {"type": "lease", "shard": 0, "epoch": 5, "node": B, "number": 1}
+    with pytest.raises(ValueError, match="in the name of another"):
+        seat.leadership.hear(C, frame, seat.now)
+    seat.leadership.hear(B, frame, seat.now)
+    voter, answer = seat.sent[-1]
+    # It has granted its own vote to itself.
+    assert (voter, answer["type"], answer["granted"]) == (B, "grant", False)
+
+
+def test_a_restarted_voter_says_nothing_for_a_lease() -> None:
+    seat = Seat(B)
+    seat.now = 1000 * MS
+    seat.topology(5, A, [B])
+    frame = {"type": "lease", "shard": 0, "epoch": 5, "node": A, "number": 1}
+    seat.leadership.hear(A, frame, seat.now)
+    assert seat.sent[-1][1]["granted"] is False
+    seat.now = 2001 * MS
+    seat.leadership.hear(A, frame, seat.now)
+    assert seat.sent[-1][1]["granted"] is True
