@@ -24,6 +24,7 @@ cdef class Link(FramePeer):
     cdef public long long waiting
     cdef public long long epoch
     cdef public bint up
+    cdef public bint retired
     cdef public str problem
     cdef public object settled
 

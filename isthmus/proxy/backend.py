@@ -6,8 +6,10 @@ not read: its bytes go to its client's socket as they are, unless it is an error
 is `-`), which the owner of the link looks at, or belongs to a request that is put together.
 
 Epochs: the hello and every reply frame carry the epoch of the topology the node holds. It can only
-grow on one link; replies of an older one than the node has shown before are not passed on (the
-client is told that the outcome is unknown).
+grow on one link; replies of an older one than the node has shown before, or than it must know of
+to be believed (`distrust`), are not passed on (the client is told that the outcome is unknown).
+
+A node that serves nothing any more keeps its link until what is under way is answered (`retire`).
 
 Limits: `LINK_PENDING_MAX` requests and `LINK_BYTES_MAX` bytes wait for one node; beyond, requests
 are refused at once (the router does). A node that breaks the format loses its link, and with it
@@ -65,6 +67,7 @@ class Link(FramePeer):
         self.waiting = 0
         self.epoch = 0
         self.up = False
+        self.retired = False
         self.problem = ""
         # Called once: when the node has said hello, or the link ended without.
         self.settled: Any = None
@@ -73,6 +76,19 @@ class Link(FramePeer):
     def greet(self, proxy_id: str, password: bytes, epoch: int) -> None:
         """Send the hello; the pump must own the socket."""
         self.add_hello(0, epoch, greeting(proxy_id, password))
+
+    def distrust(self, epoch: int) -> None:
+        """Believe no reply by a topology older than `epoch`."""
+        self.epoch = max(self.epoch, epoch)
+
+    def retire(self) -> None:
+        """Take no more requests, and close when those under way are answered."""
+        self.retired = True
+        self.problem = "its shard has another node"
+        if self.backend.link is self:
+            self.backend.link = None
+        if self.waiting == 0:
+            self.pump.close(self)
 
     def push(self, pending: Pending) -> i64:
         """Note that the request just added to a frame is this one."""
@@ -98,6 +114,8 @@ class Link(FramePeer):
             self.give_up(str(error))
         except FAULTS as fault:
             self.give_up(repr(fault))
+        if self.retired and self.waiting == 0 and self.open:
+            self.pump.close(self)
         return 0
 
     def replies(self) -> i64:

@@ -14,6 +14,10 @@ parked only if nothing that its client sent after it is under way, and its clien
 it is parked; otherwise its client gets the error. When a slot goes to another node, clients with
 requests under way are not read until these are answered: one of them may come back with a MOVED.
 
+A shard gets another node in one of two ways. If the old one agreed (`planned`), it has handed over
+all it had, and what it still answers is true. Else it may not know yet that it is not asked any
+more: what it says under its old topology is not passed on (`Link.distrust`).
+
 A link that is lost takes the answers with it. A write that was under way may or may not have been
 carried out: its client is told so. A read is sent once more.
 
@@ -33,7 +37,7 @@ from isthmus.wire.scalars import i64
 from isthmus.wire.slots import SLOTS
 
 TRIES_MAX = 5
-PARK_MS_MAX = 1500
+PARK_MS_MAX = 6000
 PARKED_MAX = 8192
 BUSY = b"-BUSY too many requests wait for the shard, try again later\r\n"
 UNSERVED = b"-CLUSTERDOWN Hash slot not served\r\n"
@@ -76,6 +80,7 @@ class Router:
         """
         if topology.epoch < self.epoch:
             return [], []
+        self.doubt(topology)
         self.cluster, self.epoch = topology.cluster, topology.epoch
         before, self.backends, self.shards = self.backends, {}, []
         slots: list[Backend | None] = [None] * SLOTS
@@ -97,6 +102,16 @@ class Router:
         self.by_address = {backend.address: backend for backend in self.shards}
         gone = [old for name, old in before.items() if self.backends.get(name) is not old]
         return new, gone
+
+    def doubt(self, topology: Topology) -> None:
+        """Do not believe nodes that lose a shard and may not know it."""
+        owners = {shard.shard: shard for shard in topology.shards}
+        for backend in self.shards:
+            owner = owners.get(backend.shard)
+            if owner is None or backend.link is None:
+                continue
+            if owner.id != backend.id and not owner.planned:
+                backend.link.distrust(owner.epoch)
 
     def rerouted(self) -> None:
         """A slot has another node: no client's next request may overtake one sent to the old."""

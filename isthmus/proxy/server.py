@@ -38,6 +38,8 @@ CONNECT_SECONDS_MAX = 2.0
 HELLO_SECONDS_MAX = 2.0
 BACKOFF_SECONDS_MIN = 0.02
 BACKOFF_SECONDS_MAX = 1.0
+# How long a node that lost its shard may take to answer what it was asked before.
+RETIRE_SECONDS_MAX = 2.0
 # Nothing needs the clock finer than this unless a request is parked; an idle proxy should sleep.
 TICK_SECONDS = 1.0
 RETRY_SECONDS = 0.01
@@ -126,6 +128,7 @@ class ProxyServer:
         new, gone = router.apply(topology)
         for backend in gone:
             self.drop(backend)
+            self.nursery.start_soon(self.retire, backend)
         for backend in new:
             self.nursery.start_soon(self.keep, backend)
         if before != router.epoch:
@@ -133,15 +136,24 @@ class ProxyServer:
         self.retry()
 
     def drop(self, backend: Backend) -> None:
-        """A node is out of the topology: end its keeper and its link."""
+        """A node serves nothing any more: end its keeper, and what waits for no answer."""
         scope = self.keepers.pop(key_of(backend), None)
         if scope is not None:
             scope.cancel()
-        if backend.link is not None:
-            self.pump.close(backend.link)
         idle, backend.idle = backend.idle, []
         for line in idle:
             line.close()
+
+    async def retire(self, backend: Backend) -> None:
+        """Let a node that serves nothing any more answer what is under way, but not for ever."""
+        link = backend.link
+        if link is None:
+            return
+        link.retire()
+        if link.open:
+            await trio.sleep(RETIRE_SECONDS_MAX)
+            self.pump.close(link)
+            self.pump.poll(0)
 
     def open_line(self, line: Line) -> None:
         """Connect a private link."""

@@ -28,6 +28,9 @@ class Primary:
     zone: str
     alive: bool
     slots: tuple[tuple[int, int], ...]
+    # Epoch of the last change of who serves the shard, and whether the one before agreed to it.
+    epoch: int = 0
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +69,6 @@ def _primary(row: Mapping[str, Any], nodes: Mapping[str, Any]) -> Primary:
         raise ValueError(f"shard number {number}")
     return Primary(
         number, str(node["id"]), str(node["address"]), str(node.get("link_address") or ""),
-        str(node["zone"]), bool(node["alive"]), slots,
+        str(node["zone"]), bool(node["alive"]), slots, int(row.get("epoch", 0)),
+        bool(row.get("planned", False)),
     )  # fmt: skip

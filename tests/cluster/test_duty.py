@@ -150,8 +150,12 @@ def test_a_coordinator_without_leases_lets_its_primaries_serve() -> None:
 
 
 def test_a_primary_serves_nothing_before_it_has_the_lease(seat: Seat) -> None:
-    assert seat.refusal(b"set") == seat.refusal(b"get") == CLUSTERDOWN
+    # It may come soon: requests wait, for a while.
+    assert seat.refusal(b"set") == seat.refusal(b"get") == b""
     assert seat.refusal(b"ping") is None
+    seat.pass_ms(4001)
+    assert seat.refusal(b"set") == seat.refusal(b"get") == CLUSTERDOWN
+    assert seat.blocking.calls == [("resume_postponed",)]
     seat.grant()
     assert seat.refusal(b"set") is None
     assert {voter for voter, _ in seat.sent} == {B, WITNESS}
@@ -262,9 +266,10 @@ def test_a_promoted_replica_leads_with_what_it_has() -> None:
     seat.topology(6, A, [B])
     names = [call[0] for call in seat.replication.calls]
     assert names == ["follow", "unfollow", "become_primary", "record"]
-    assert seat.refusal(b"set") == CLUSTERDOWN
+    assert seat.refusal(b"set") == b""
     seat.grant()
     assert seat.refusal(b"set") is None
+    assert seat.blocking.calls == [("resume_postponed",)]
     assert seat.write() == 177 + TOKEN
 
 
@@ -281,7 +286,7 @@ def test_acknowledgements_of_the_epoch_before_do_not_count(leader: Seat) -> None
 def test_a_planned_handover(leader: Seat) -> None:
     token = leader.write()
     leader.duty.hear({"type": "handover", "shard": 0, "epoch": 5, "to": B})
-    assert leader.blocking.calls == [("pause", 6000, True)]
+    assert leader.blocking.calls[1:] == [("pause", 6000, True)]
     assert leader.said == []
     leader.duty.replica_has(B, leader.replication.offset)
     assert leader.said == [
@@ -292,7 +297,8 @@ def test_a_planned_handover(leader: Seat) -> None:
     assert {voter for voter, _ in released} == {B, WITNESS}
     assert not leader.leadership.holds(leader.now)
     leader.topology(6, B, [A])
-    assert leader.blocking.calls[-1] == ("unpause",)
+    # The clients that wait are sent on when everybody knows where to.
+    assert leader.blocking.calls[-2:] == [("unpause",), ("pause", 1050, False)]
     assert leader.duty.copy()["role"] == "replica"  # type: ignore[index]
 
 
@@ -312,7 +318,7 @@ def test_a_handover_that_is_called_off_or_forgotten(leader: Seat, drained: bool)
 
 def test_orders_for_another_epoch_are_not_followed(leader: Seat) -> None:
     leader.duty.hear({"type": "handover", "shard": 0, "epoch": 4, "to": B})
-    assert leader.blocking.calls == []
+    assert leader.blocking.calls == [("resume_postponed",)]
 
 
 def test_votes_are_given_to_the_one_that_asks_only(seat: Seat) -> None:

@@ -476,3 +476,62 @@ def test_a_client_that_asks_too_much_is_read_again_later(make_world: Make) -> No
     assert node.requests() == [[b"GET", LOW]]
     node.answer(b"+1\r\n")
     assert caller.received() == b"+1\r\n"
+
+
+# -- a shard gets another node --------------------------------------------------------------------
+
+
+def takeover(planned: bool) -> dict[str, Any]:
+    """One shard whose primary is now the second node, since epoch 2."""
+    frame = topology(2, epoch=2)
+    frame["shards"] = [{
+        "number": 0, "id": "s0", "epoch": 2, "primary": node_id(1), "replicas": [node_id(0)],
+        "slots": [[0, 16383]], "planned": planned,
+    }]  # fmt: skip
+    return frame
+
+
+def taken_over(make_world: Make, planned: bool) -> tuple[Any, FakeNode, FakeNode]:
+    """A caller with two requests under way at the old node, and the new node."""
+    world = make_world(1)
+    (old,) = world.fakes()
+    caller = world.caller()
+    caller.send(resp(b"SET", LOW, b"1"), get(LOW))
+    assert len(old.requests()) == 2
+    _, gone = world.proxy.router.apply(read(takeover(planned)))
+    for backend in gone:
+        backend.link.retire()
+    return caller, old, FakeNode(world, 1)
+
+
+def test_who_handed_a_shard_over_is_believed(make_world: Make) -> None:
+    caller, old, new = taken_over(make_world, True)
+    caller.send(get(LOW))
+    assert new.requests() == [], "it must not overtake what is under way"
+    old.answer(b"+OK\r\n", b"$1\r\n1\r\n", epoch=1)
+    assert caller.received() == b"+OK\r\n$1\r\n1\r\n"
+    assert not old.link.open
+    assert new.requests() == [[b"GET", LOW]]
+
+
+def test_what_waited_at_the_old_node_is_sent_on_in_order(make_world: Make) -> None:
+    caller, old, new = taken_over(make_world, True)
+    old.answer(moved(LOW, 1), moved(LOW, 1), epoch=2)
+    assert new.requests() == [[b"SET", LOW, b"1"], [b"GET", LOW]]
+    new.answer(b"+OK\r\n", b"$1\r\n1\r\n", epoch=2)
+    assert caller.received() == b"+OK\r\n$1\r\n1\r\n"
+
+
+def test_who_lost_a_shard_without_knowing_is_not_believed(make_world: Make) -> None:
+    caller, old, _ = taken_over(make_world, False)
+    old.answer(b"+OK\r\n", b"$1\r\n1\r\n", epoch=1)
+    unknown = b"-ERR outcome unknown: the shard answered by an outdated topology\r\n"
+    assert caller.received() == unknown * 2
+    assert not old.link.open
+
+
+def test_a_node_that_knows_the_new_topology_is_believed_again(make_world: Make) -> None:
+    caller, old, new = taken_over(make_world, False)
+    old.answer(moved(LOW, 1), moved(LOW, 1), epoch=2)
+    new.answer(b"+OK\r\n", b"$1\r\n1\r\n", epoch=2)
+    assert caller.received() == b"+OK\r\n$1\r\n1\r\n"

@@ -17,7 +17,8 @@ With `fsync` they wait until the append only file is on the disk.
 Whose word counts is the topology's (`synced`): the coordinator asks exactly these before it makes
 another node the primary. Of them, only those count that follow under the shard's present epoch.
 
-A primary whose lease ends answers nothing that concerns keys, and cuts off those to whom it owes
+A primary that has just been made one lets requests wait until it has its lease, for a while: that
+takes as long as the lease of the one before still runs. A primary whose lease ends answers nothing that concerns keys, and cuts off those to whom it owes
 replies: what became of their writes is for the next primary to know.
 """
 
@@ -40,6 +41,10 @@ Frame = dict[str, Any]
 IDLE, LEADING, FOLLOWING, HANDING, HANDED = "idle", "leading", "following", "handing", "handed"
 MS = 1_000_000
 HANDOVER_MS_MAX = 5000
+# A topology reaches everybody within this: who is sent on afterwards finds the new primary known.
+SPREAD_MS = 50
+# How long requests wait for the first lease under an epoch: beyond what was promised to another.
+ACQUIRE_LEASES = 2
 # Changes of so long share one note of when they were made.
 NOTE_MS = 5
 # A token is an offset above the pump's own answers 0 and 1.
@@ -82,6 +87,7 @@ class Duty:
         self._target: tuple[Any, ...] = ()
         self._heir = ""
         self._handover_until = 0
+        self._acquire_until = 0
 
     # -- the topology -------------------------------------------------------------------------
 
@@ -128,6 +134,7 @@ class Duty:
             self.noted = replication.offset
             self.acked = 0
             self.unsafe.clear()
+            self._acquire_until = self.boot_ns() + ACQUIRE_LEASES * self.view.lease_ms * MS
         if self.state in (HANDING, HANDED) and self.epoch != shard.epoch:
             self._end_handover()
         if self.state not in (HANDING, HANDED):
@@ -157,7 +164,7 @@ class Duty:
             cut = self.cut_off()
             if cut:
                 log("cut_off_unacknowledged", level="WARN", clients=cut)
-            self._end_handover()
+            self._end_handover(SPREAD_MS if self.state == HANDED else 0)
         self.offsets = {}
         self.unsafe.clear()
 
@@ -284,6 +291,10 @@ class Duty:
         else:
             ctx.gates &= ~GATE_DUTY
         if self._refusal == before:
+            if before is CLUSTERDOWN and self._acquire_until and now > self._acquire_until:
+                # Nothing is to be expected soon: those who waited are told so.
+                self._acquire_until = 0
+                self.node.blocking.resume_postponed()
             return
         if self._refusal == CLUSTERDOWN:
             self.problem = "waits for the lease of its shard"
@@ -295,9 +306,14 @@ class Duty:
         else:
             self.problem = ""
             log("serving", shard=self.shard, epoch=self.epoch)
+        if self._refusal != CLUSTERDOWN:
+            self._acquire_until = 0
+        if before == CLUSTERDOWN:
+            self.node.blocking.resume_postponed()
 
     def refusal(self, session: ClientState, spec: CommandSpec) -> bytes | None:
-        """Why a command may not run now; None if it may. Called while GATE_DUTY is set."""
+        """Why a command may not run now; None if it may, an empty text if it is to wait. Called
+        while GATE_DUTY is set."""
         if not self._refusal:
             return None
         writes = bool(spec.flags & (WRITE | MAY_REPLICATE))
@@ -306,8 +322,10 @@ class Duty:
             keys = bool(session.queue)
         else:
             keys = bool(spec.one_key or spec.key_specs)
-        if self._refusal is CLUSTERDOWN:
-            return CLUSTERDOWN if writes or keys else None
+        if self._refusal == CLUSTERDOWN:
+            if not (writes or keys):
+                return None
+            return b"" if self._acquire_until else CLUSTERDOWN
         return self._refusal if writes else None
 
     # -- giving the shard to another ----------------------------------------------------------
@@ -352,9 +370,11 @@ class Duty:
             "offset": replication.offset,
         })  # fmt: skip
 
-    def _end_handover(self) -> None:
+    def _end_handover(self, after_ms: int = 0) -> None:
         if self.state in (HANDING, HANDED):
             self.node.blocking.unpause()
+            if after_ms:
+                self.node.blocking.pause(self.node.clock.now_ms + after_ms, False)
         self._heir, self._handover_until = "", 0
 
     def cron(self) -> None:
@@ -367,7 +387,7 @@ class Duty:
             self._end_handover()
             self.state = LEADING
             self.leadership.learn(self.view, now)
-        if self._stale(now):
+        if self._stale(now) or self._acquire_until:
             self.regate(now)
 
     # -- what the coordinator is told ---------------------------------------------------------
