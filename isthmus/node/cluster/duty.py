@@ -17,9 +17,10 @@ With `fsync` they wait until the append only file is on the disk.
 Whose word counts is the topology's (`synced`): the coordinator asks exactly these before it makes
 another node the primary. Of them, only those count that follow under the shard's present epoch.
 
-A primary that has just been made one lets requests wait until it has its lease, for a while: that
-takes as long as the lease of the one before still runs. A primary whose lease ends answers nothing that concerns keys, and cuts off those to whom it owes
-replies: what became of their writes is for the next primary to know.
+A primary that has just been made one lets requests wait until it has its lease, for a while: it
+takes as long as the lease of the one before still runs. One whose lease ends answers nothing that
+concerns keys, and cuts off those to whom it owes replies: what became of their writes is for the
+next primary to know.
 """
 
 from __future__ import annotations
