@@ -7,6 +7,7 @@ cdef class Ticker:
     cpdef int ahead(self, list[Peer] peers) except -1
     cpdef long long commit(self) except -1
     cpdef int background(self, int ready) except -1
+    cpdef int feed(self) except -1
 
 
 cdef class Peer:
@@ -18,6 +19,7 @@ cdef class Peer:
     cdef public bint closing
     cdef public bint queued
     cdef public bint overrun
+    cdef public bint fed
     cdef bint writing
     # Served in the next turn; bytes wait in its socket, also its end; requests wait in its parser;
     # it does not read what it was sent.
@@ -69,6 +71,7 @@ cdef class Pump:
     cdef public bint stopped
     cdef public bint holding
     cdef public bint background
+    cdef public bint feeding
     cdef bint rested
     cdef list held
     # (token, peer) of what waits to be released, oldest first.

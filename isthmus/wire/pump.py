@@ -25,6 +25,9 @@ memory, the peer is cut off. A peer with requests left over is not read from bef
 A turn accepts at most 64 connections per listener and reads at most 64 KiB per connection. When
 the process runs out of descriptors the listeners rest until `resume_accepting`.
 
+Feeding. What a peer is sent may be kept elsewhere, where many peers share it: its owner hands on a
+window of it, sets `fed`, and is asked for more (`Ticker.feed`) when the peer has taken some.
+
 How long others wait for a turn can be measured (`time_turns`): the CPU time of the thread from one
 return of epoll to the next, so all that runs in between counts, the other tasks of the thread too,
 and what the machine does to others does not. It costs a system call per turn, so it is off.
@@ -71,6 +74,10 @@ class Ticker:
         """Do a little of what goes on beside requests; 1 if it did. So many sockets were ready."""
         return 0
 
+    def feed(self) -> i64:
+        """Hand on what is kept for peers elsewhere: one asked for it, or has taken some of it."""
+        return 0
+
 
 class Peer:
     """One socket and what was received and not yet sent."""
@@ -82,6 +89,8 @@ class Peer:
         self.queued = False
         # Others sent it more than may wait for it: it is cut off at the end of the turn.
         self.overrun = False
+        # More is kept for it elsewhere: `Ticker.feed` is called when it has taken something.
+        self.fed = False
         self.fd = -1
         self.bytes_in = 0
         self.bytes_out = 0
@@ -174,6 +183,8 @@ class Pump:
         self.holding = False
         # Between turns there is work that goes on beside requests; nobody waits for sockets then.
         self.background = False
+        # `Ticker.feed` is to be called at the end of the turn.
+        self.feeding = False
         self._rested = False
         self._held: list[Peer] = []
         # (token, peer) of what waits to be released, oldest first.
@@ -262,7 +273,7 @@ class Pump:
 
     def poll(self, timeout_ms: i64) -> i64:
         """Wait at most timeout_ms for sockets, serve all that are ready; returns how many were."""
-        timeout = 0.0 if self.ready else timeout_ms / 1000
+        timeout = 0.0 if self.ready or self.feeding else timeout_ms / 1000
         events = self._epoll.poll(timeout, _EVENTS_MAX)
         if self.timed:
             self._time_turn()
@@ -284,11 +295,14 @@ class Pump:
                 self._receive(peer)
         if self.holding:
             self._let_go()
+        if self.feeding:
+            self.feeding = False
+            self.ticker.feed()
         self._settle_queues()
         if self.background:
             self._rested = self.ticker.background(len(events)) == 0
             worked += not self._rested
-        return len(events) + worked
+        return len(events) + worked + self.feeding
 
     def hold(self) -> i64:
         """Send nothing before `ticker.commit` has been called at the end of the turn."""
@@ -496,6 +510,8 @@ class Pump:
             peer.bytes_out += sent
             ready -= sent
             del backlog[:sent]
+            if peer.fed:
+                self.feeding = True
         if not backlog:
             if peer._writing:
                 peer._writing = False

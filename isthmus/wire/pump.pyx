@@ -70,6 +70,10 @@ cdef class Ticker:
         """Do a little of what goes on beside requests; 1 if it did. So many sockets were ready."""
         return 0
 
+    cpdef int feed(self) except -1:
+        """Hand on what is kept for peers elsewhere: one asked for it, or has taken some of it."""
+        return 0
+
 
 cdef class Peer:
     def __cinit__(self, *args, **kwargs):
@@ -270,7 +274,7 @@ cdef class Pump:
         cdef long long worked
         cdef Peer peer
         cdef object found
-        if self.ready:
+        if self.ready or self.feeding:
             timeout = 0
         # Letting go of the interpreter's lock costs a tenth of a request; with one thread nobody
         # wants it.
@@ -313,11 +317,14 @@ cdef class Pump:
             self.work_gathered()
         if self.holding:
             self.let_go()
+        if self.feeding:
+            self.feeding = False
+            self.ticker.feed()
         self.settle_queues()
         if self.background:
             self.rested = self.ticker.background(count) == 0
             worked += not self.rested
-        return count + worked
+        return count + worked + self.feeding
 
     cpdef int hold(self) except -1:
         """Send nothing before `ticker.commit` has been called at the end of the turn."""
@@ -626,6 +633,8 @@ cdef class Pump:
             self.bytes_out += sent
             peer.bytes_out += sent
             peer.backlog_start += sent
+            if peer.fed:
+                self.feeding = True
         if peer.stalled and total - sent <= STALL_LIMIT // 2 and not peer.closing:
             peer.stalled = False
             peer.left = True

@@ -139,7 +139,7 @@ def flags_of(ctx: Context, client: ClientState) -> bytes:
     how = ctx.node.tracking.clients.get(client)
     dirty = any(db.version(key) != version for (db, key), version in client.watched.items())
     letters = (
-        (client in ctx.node.monitors.clients, b"O"), (client.subscriber, b"P"),
+        (client.replica is not None, b"S"), (client in ctx.node.monitors.clients, b"O"), (client.subscriber, b"P"),
         (client.in_multi, b"x"), (client.blocked is not None, b"b"), (how is not None, b"t"),
         (how is not None and how.broken, b"R"), (how is not None and how.bcast, b"B"),
         (dirty, b"d"), (client.closing, b"c"), (client.close_now, b"A"),
@@ -188,7 +188,7 @@ def client_type(text: bytes) -> bytes:
     kind = text.lower()
     if kind not in CLIENT_TYPES:
         raise RedisError(b"ERR Unknown client type '" + text + b"'")
-    return kind
+    return b"replica" if kind == b"slave" else kind
 
 
 @command("CLIENT INFO", since="6.2.0", group="connection", flags=COMMON, categories="CONNECTION",

@@ -392,7 +392,8 @@ def log_(ctx: Context, argv: list[bytes]) -> None:
 
 @sub("CHANGE-REPL-ID", 0, 0)
 def change_repl_id(ctx: Context, argv: list[bytes]) -> None:
-    ctx.node.replication_id = "".join(f"{ctx.rng.below(16):x}" for _ in range(40))
+    if ctx.node.replication is not None:
+        ctx.node.replication.new_id()
     ctx.reply.ok()
 
 

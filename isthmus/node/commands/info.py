@@ -204,8 +204,10 @@ def stats_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "instantaneous_input_repl_kbps", "0.00"
     yield "instantaneous_output_repl_kbps", "0.00"
     yield "rejected_connections", node.connections_rejected
-    for name in ("sync_full", "sync_partial_ok", "sync_partial_err"):
-        yield name, 0
+    primary = None if node.replication is None else node.replication.primary
+    yield "sync_full", 0 if primary is None else primary.full_syncs
+    yield "sync_partial_ok", 0 if primary is None else primary.partial_syncs
+    yield "sync_partial_err", 0 if primary is None else primary.partial_refusals
     yield "expired_subkeys", ctx.keyspace.expired_fields
     yield "expired_keys", ctx.keyspace.expired_keys
     yield "expired_stale_perc", f"{stale_percent(ctx):.2f}"
@@ -276,9 +278,14 @@ def stale_percent(ctx: Context) -> float:
 
 def replication_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "role", "master"
+    replication = ctx.node.replication
+    if replication is not None:
+        yield from replication.primary.figures().items()
+        yield from replication.figures().items()
+        return
     yield "connected_slaves", 0
     yield "master_failover_state", "no-failover"
-    yield "master_replid", ctx.node.replication_id
+    yield "master_replid", ctx.node.run_id
     yield "master_replid2", "0" * 40
     yield "master_repl_offset", 0
     yield "second_repl_offset", -1

@@ -1,8 +1,7 @@
-"""ROLE, WAIT, REPLICAOF, FAILOVER: what a primary without replicas answers.
+"""ROLE, WAIT, REPLICAOF, FAILOVER, REPLCONF, PSYNC, SYNC: what clients and replicas say of copies.
 
-There is no replication yet. What can be said truthfully in that state is said as Redis says it: a
-primary has no replicas, nobody acknowledged a write. WAIT for replicas that are not there waits
-until its time is up. What would need another server is refused.
+Who follows this node, and what it is sent, is known to `node.replication` (node/replicate), which a
+node built by a test may not have: it is a primary that nobody follows then.
 """
 
 from __future__ import annotations
@@ -28,10 +27,15 @@ from isthmus.wire.scalars import INT64_MAX
 
 WAIT_TIPS = "REQUEST_POLICY:ALL_SHARDS,RESPONSE_POLICY:AGG_MIN"
 PORT_MAX = 65535
+# A name or an address.
+FACT_BYTES_MAX = 255
+BAD_INTEGER = b"ERR value is not an integer or out of range"
 NOT_YET = b"ERR this version cannot be a replica: replication is not there yet"
-NOT_FOLLOWED = (
-    b"ERR this version has no replicas: SYNC sends a snapshot to who says REPLCONF capa eof and "
-    b"REPLCONF rdb-only 1 before, as redis-cli --rdb does"
+NO_SYNC = b"ERR this server sends no replica anything"
+WAIT_ON_REPLICA = (
+    b"ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a "
+    b"replica is configured to be writable (which is not the default) writes to replicas are just "
+    b"local and are not propagated."
 )
 RDB_ONLY = b"rdb-only"
 RDB_ONLY_RANGE = b"ERR value is out of range, value must between 0 and 1"
@@ -42,10 +46,17 @@ NO_REPLICAS = b"ERR FAILOVER requires connected replicas."
          categories="ADMIN,DANGEROUS", complexity="O(1)", reply=ARRAY)  # fmt: skip
 def role(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the role of this server: a primary, its offset, its replicas."""
+    replication = ctx.node.replication
+    replicas = [] if replication is None else replication.primary.online()
     ctx.reply.array(3)
     ctx.reply.bulk(b"master")
-    ctx.reply.integer(0)
-    ctx.reply.empty_array()
+    ctx.reply.integer(0 if replication is None else replication.offset)
+    ctx.reply.array(len(replicas))
+    for replica in replicas:
+        ctx.reply.array(3)
+        ctx.reply.bulk(replica.host)
+        ctx.reply.bulk(b"%d" % replica.port)
+        ctx.reply.bulk(b"%d" % replica.acked)
 
 
 def timeout_ms(ctx: Context, text: bytes) -> int:
@@ -62,10 +73,29 @@ def timeout_ms(ctx: Context, text: bytes) -> int:
          categories="CONNECTION", complexity="O(1)", reply=INTEGER, tips=WAIT_TIPS)  # fmt: skip
 def wait(ctx: Context, argv: list[bytes]) -> None:
     """Reply with how many replicas have the writes so far, when there are enough or time is up."""
+    replication = ctx.node.replication
+    if replication is not None and replication.role != "primary":
+        raise RedisError(WAIT_ON_REPLICA)
     wanted = integer(argv[1])
     deadline = timeout_ms(ctx, argv[2])
-    if wanted <= 0 or not ctx.block(b"replicas", [], argv, deadline, b":0\r\n"):
-        ctx.reply.integer(0)
+    offset = ctx.session.write_offset
+    acked = 0 if replication is None else replication.primary.count_acked(offset)
+    if acked >= wanted or not wait_for_acks(ctx, b"replicas", argv, deadline, b":%d\r\n" % acked):
+        ctx.reply.integer(acked)
+
+
+def wait_for_acks(
+    ctx: Context, kind: bytes, argv: list[bytes], deadline: int, reply: bytes
+) -> bool:
+    """Let the client wait until replicas have said more; False where nobody may wait."""
+    if not ctx.block(kind, [], argv, deadline, reply):
+        return False
+    first = ctx.session.blocked.timeout_reply is reply
+    # What it is told when its time is up is what is so by then.
+    ctx.session.blocked.timeout_reply = reply
+    if first and ctx.node.replication is not None:
+        ctx.node.replication.primary.ask_acks()
+    return True
 
 
 def become(ctx: Context, argv: list[bytes]) -> None:
@@ -115,8 +145,7 @@ def failover(ctx: Context, argv: list[bytes]) -> None:
                 raise RedisError(b"ERR FAILOVER timeout must be greater than 0")
             at += 2
         elif word == b"to" and left >= 2:
-            bounded(argv[at + 2], -INT32_MAX - 1, INT32_MAX, b"ERR value is not an integer or out "
-                    b"of range")  # fmt: skip
+            bounded(argv[at + 2], -INT32_MAX - 1, INT32_MAX, BAD_INTEGER)
             at += 3
         elif word == b"force":
             at += 1
@@ -142,22 +171,70 @@ def replconf(ctx: Context, argv: list[bytes]) -> None:
             session.sync_wishes -= {RDB_ONLY}
             if wanted:
                 session.sync_wishes |= {RDB_ONLY}
-        elif word in (b"listening-port", b"ip-address", b"version"):
-            # Facts about a replica; there are none yet.
-            pass
+        elif word == b"ack":
+            acknowledged(ctx, argv, at)
+            return
+        elif word == b"getack":
+            # Meant for replicas; a primary says nothing, as in Redis.
+            return
+        elif word in (b"listening-port", b"isthmus-epoch"):
+            # As read, so that nothing else than a number is kept.
+            most = PORT_MAX if word == b"listening-port" else INT64_MAX
+            number = bounded(value, 0, most, BAD_INTEGER)
+            session.sync_facts = {**session.sync_facts, word: b"%d" % number}
+        elif word in (b"ip-address", b"version", b"isthmus-node"):
+            if len(value) > FACT_BYTES_MAX:
+                raise RedisError(b"ERR REPLCONF %s provided by replica instance is too long: "
+                                 b"%d bytes" % (word, len(value)))  # fmt: skip
+            session.sync_facts = {**session.sync_facts, word: value}
         else:
             raise RedisError(b"ERR Unrecognized REPLCONF option: " + argv[at])
     ctx.reply.ok()
+
+
+def acknowledged(ctx: Context, argv: list[bytes], at: int) -> None:
+    """ACK offset [FACK offset]: no reply, whatever it says."""
+    numbers: list[int | None] = [None, None]
+    for place, word in ((0, b"ack"), (1, b"fack")):
+        here = at + 2 * place
+        if here + 1 < len(argv) and argv[here].lower() == word:
+            try:
+                numbers[place] = integer(argv[here + 1])
+            except RedisError:
+                return
+    if numbers[0] is not None and ctx.node.replication is not None:
+        ctx.node.replication.primary.acknowledge(ctx.session, numbers[0], numbers[1])
+
+
+def snapshot_only(ctx: Context, argv: list[bytes]) -> bool:
+    """Send a snapshot, and end the connection, if the client asked for no more; True if so."""
+    wishes = ctx.session.sync_wishes
+    node = ctx.node
+    if node.persistence is None or node.replication is None:
+        raise RedisError(NO_SYNC)
+    if not wishes >= {b"eof", RDB_ONLY}:
+        return False
+    if not ctx.block(b"snapshot", [], argv, 0):
+        raise RedisError(NO_SYNC)
+    node.persistence.snapshots.send_to(ctx.session)
+    return True
 
 
 @command("SYNC", since="1.0.0", group="server",
          flags=NO_ASYNC_LOADING | ADMIN | NO_MULTI | NOSCRIPT, complexity="",
          reply=ANY)  # fmt: skip
 def sync(ctx: Context, argv: list[bytes]) -> None:
-    """Send a snapshot of the data as it stands, and end the connection."""
-    wishes = ctx.session.sync_wishes
-    if not wishes >= {b"eof", RDB_ONLY} or ctx.node.persistence is None:
-        raise RedisError(NOT_FOLLOWED)
-    if not ctx.block(b"snapshot", [], argv, 0):
-        raise RedisError(NOT_FOLLOWED)
-    ctx.node.persistence.snapshots.send_to(ctx.session)
+    """Send the data as it stands, and all changes behind it."""
+    if not snapshot_only(ctx, argv):
+        ctx.node.replication.primary.sync(ctx.session)
+
+
+@command("PSYNC replicationid offset", since="2.8.0", group="server", arity=-3,
+         flags=NO_ASYNC_LOADING | ADMIN | NO_MULTI | NOSCRIPT, complexity="",
+         reply=ANY)  # fmt: skip
+def psync(ctx: Context, argv: list[bytes]) -> None:
+    """Go on with the stream of changes from an offset, or send the data as it stands before it."""
+    offset = integer(argv[2])
+    if not snapshot_only(ctx, argv):
+        replid = argv[1].decode("ascii", "replace").lower()
+        ctx.node.replication.primary.psync(ctx.session, replid, offset)

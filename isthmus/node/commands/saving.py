@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isthmus.node.commands.replication import WAIT_TIPS, timeout_ms
+from isthmus.node.commands.replication import WAIT_ON_REPLICA, WAIT_TIPS, timeout_ms, wait_for_acks
 from isthmus.node.engine.args import bounded, syntax
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import NOT_POSITIVE, RedisError
@@ -79,6 +79,8 @@ def lastsave(ctx: Context, argv: list[bytes]) -> None:
          categories="CONNECTION", complexity="O(1)", reply=ARRAY, tips=WAIT_TIPS)  # fmt: skip
 def waitaof(ctx: Context, argv: list[bytes]) -> None:
     """Reply with who has the writes so far in a file: this server, and how many replicas."""
+    if ctx.node.replication is not None and ctx.node.replication.role != "primary":
+        raise RedisError(WAIT_ON_REPLICA.replace(b"WAIT", b"WAITAOF", 1))
     error = b"ERR value is out of range, value must between 0 and 1"
     local = bounded(argv[1], 0, 1, error)
     replicas = bounded(argv[2], 0, INT64_MAX, NOT_POSITIVE)
@@ -90,14 +92,12 @@ def waitaof(ctx: Context, argv: list[bytes]) -> None:
             b"ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
         )
     synced = enabled and kept.aof.synced_for(ctx.session)
-    if synced >= local and replicas == 0:
-        done = True
-    else:
-        reply = b"*2\r\n:%d\r\n:0\r\n" % synced
-        done = not ctx.block(WAITS_FOR_SYNC, [], argv, deadline, reply)
-        if not done:
-            ctx.session.blocked.timeout_reply = reply
-    if done:
+    acked = 0
+    if ctx.node.replication is not None:
+        acked = ctx.node.replication.primary.count_acked_aof(ctx.session.write_offset)
+    reply = b"*2\r\n:%d\r\n:%d\r\n" % (synced, acked)
+    enough = synced >= local and acked >= replicas
+    if enough or not wait_for_acks(ctx, WAITS_FOR_SYNC, argv, deadline, reply):
         ctx.reply.array(2)
         ctx.reply.integer(int(synced))
-        ctx.reply.integer(0)
+        ctx.reply.integer(acked)

@@ -43,3 +43,6 @@ cdef class ClientState:
     cdef public long long bytes_out
     cdef public long long queued_bytes
     cdef public object sync_wishes
+    cdef public object sync_facts
+    cdef public object replica
+    cdef public long long write_offset

@@ -75,8 +75,13 @@ class ClientState:
         self.bytes_in = 0
         self.bytes_out = 0
         self.queued_bytes = 0
-        # What it said by REPLCONF that it can do, or wants, should it ask for SYNC.
+        # What it said by REPLCONF that it can do, or wants, should it ask for SYNC; and of itself.
         self.sync_wishes: frozenset[bytes] = frozenset()
+        self.sync_facts: dict[bytes, bytes] = {}
+        # What is known of it as a replica (node/replicate/primary.py), once it has asked for SYNC.
+        self.replica: Any = None
+        # Where the stream ended behind the last change that it made.
+        self.write_offset = 0
 
     def regate(self) -> None:
         """Recompute `gates` from the fields."""

@@ -116,7 +116,8 @@ class ClientMemory:
     def over_limit(self, limit: int) -> list[ClientState]:
         """The clients to close so that the others hold at most `limit` bytes: the largest first.
 
-        Those that asked to be spared (CLIENT NO-EVICT) count, but are not closed.
+        Those that asked to be spared (CLIENT NO-EVICT) count, but are not closed,
+        and so do replicas.
         """
         total = self.total
         if total <= limit:
@@ -124,7 +125,7 @@ class ClientMemory:
         chosen = []
         for client_id in sorted(self.sizes, key=self.sizes.__getitem__, reverse=True):
             client = self.clients.get(client_id)
-            if client is None or client.no_evict or client.peer is None:
+            if client is None or client.no_evict or client.peer is None or client.replica:
                 continue
             # The last look may be old: nobody is closed for what it has sent off meanwhile.
             total -= self.sizes[client_id]

@@ -34,6 +34,8 @@ GATE_LOADING = 64
 GATE_DISK = 128
 # The node may not serve its shard now, or not write (node/cluster/duty.py).
 GATE_DUTY = 4096
+# Fewer replicas are there than it takes to write.
+GATE_REPLICAS = 256
 # What a command that waited in vain replies (in RESP2).
 NULL_ARRAY_REPLY = b"*-1\r\n"
 NULL_REPLY = b"$-1\r\n"

@@ -32,6 +32,7 @@ from isthmus.node.engine.context import (
     GATE_MEMORY,
     GATE_MONITOR,
     GATE_PAUSE,
+    GATE_REPLICAS,
     Context,
 )
 from isthmus.node.engine.errors import (
@@ -39,6 +40,7 @@ from isthmus.node.engine.errors import (
     CROSSSLOT,
     IS_LOADING,
     MONITOR_ONLY,
+    NO_REPLICAS,
     NOAUTH,
     OOM,
     RedisError,
@@ -318,6 +320,8 @@ def obstacle(
         text = ctx.node.duty.refusal(session, spec)
         if text is not None:
             return text
+    if ctx.gates & GATE_REPLICAS and spec.name != b"ping" and changes_data(session, spec):
+        return NO_REPLICAS
     if session.gates & GATE_PUBSUB:
         text = ctx.node.pubsub.refusal(session, spec)
         if text is not None:

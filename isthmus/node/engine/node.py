@@ -81,8 +81,6 @@ class Node:
         self.connections_rejected = 0
         self.auth_failures = 0
         self.evicted_clients = 0
-        # What replicas would know this data set by; DEBUG CHANGE-REPL-ID draws another.
-        self.replication_id = run_id
         # COMMAND's long replies, which never change: (kind, protocol) -> bytes.
         self.descriptions: dict[tuple[str, int], bytes] = {}
         # Switches of DEBUG.
@@ -124,6 +122,8 @@ class Node:
         self.client_memory.forget(client)
         self.leave_modes(client)
         self.output_limits.forget(client)
+        if client.replica is not None:
+            self.replication.primary.forget(client)
         self.clients.pop(client.id, None)
 
     def leave_modes(self, client: ClientState) -> None:

@@ -52,6 +52,8 @@ class OutputLimits:
 
     def kind(self, client: ClientState) -> bytes:
         """The class of a client."""
+        if client.replica is not None:
+            return REPLICA
         return PUBSUB if client.subscriber else NORMAL
 
     def apply(self, client: ClientState) -> None:
@@ -59,6 +61,9 @@ class OutputLimits:
         if client.peer is None or client.shared:
             return
         hard = self.limits[self.kind(client)].hard_bytes
+        if client.replica is not None:
+            # What waits for it waits in the backlog, where it is counted (node/replicate).
+            hard = 0
         if not hard and client in self.node.monitors.clients:
             hard = self.limits[REPLICA].hard_bytes
         client.peer.output_bytes_max = min(hard or CEILING_BYTES, CEILING_BYTES)

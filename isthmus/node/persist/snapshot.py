@@ -37,9 +37,8 @@ MARKS_NONE, MARKS_IDLE, MARKS_FREQUENCY = 0, 1, 2
 class Job:
     """A cut that is being written to a file, or sent; `done(error)` is called at its end."""
 
-    def __init__(
-        self, file: CutFile | CutStream, kind: str, done: Callable[[str | None], None]
-    ) -> None:
+    def __init__(self, file: Any, kind: str, done: Callable[[str | None], None]) -> None:
+        # A CutFile, or whatever else has its `write_beside`, `cut`, `path`, `size`, `cancelled`.
         self.file = file
         self.kind = kind
         self.done = done
@@ -61,7 +60,8 @@ class Snapshots:
         self.scheduled = False
         self.dirty_before = 0
         self.job: Job | None = None
-        self.receivers: list[Any] = []
+        # Those who wait for a cut of their own; each begins its job when it is called.
+        self.streams: list[Callable[[], Job | None]] = []
         # Set by the server: whether cuts are walked between the turns of its loop, from now on.
         self.background: Callable[[bool], None] | None = None
         self.wake = trio.Event()
@@ -84,10 +84,11 @@ class Snapshots:
             (b"ctime", b"%d" % (node.clock.now_ms // 1000)),
             (b"used-mem", b"%d" % node.memory.used()),
         ]  # fmt: skip
-        if not aof_base:
+        stream = node.replication
+        if not aof_base and stream is not None and stream.has_stream():
             fields += [
-                (b"repl-stream-db", b"0"), (b"repl-id", node.replication_id.encode()),
-                (b"repl-offset", b"%d" % node.keyspace.log.offset),
+                (b"repl-stream-db", b"%d" % stream.primary.stream_db()),
+                (b"repl-id", stream.replid.encode()), (b"repl-offset", b"%d" % stream.offset),
             ]  # fmt: skip
         fields.append((b"aof-base", b"1" if aof_base else b"0"))
         libraries = [] if node.scripts is None else node.scripts.library_codes()
@@ -184,22 +185,30 @@ class Snapshots:
 
     def send_to(self, client: Any) -> None:
         """Send a client a snapshot of the data as it stands, when no other cut is under way."""
-        self.receivers.append(client)
+        self.stream(lambda: self._stream_of(client))
+
+    def _stream_of(self, client: Any) -> Job | None:
+        if client.peer is None:
+            return None
+        mark = self.node.random_bytes(20).hex().encode()
+        stream = CutStream(
+            self.new_cut(), client, self.head(False), mark, self.background is not None
+        )
+        return Job(stream, STREAM, lambda problem: None)
+
+    def stream(self, make: Callable[[], Job | None]) -> None:
+        """Begin a job that sends a cut, when no other is under way; None: it is wanted no more."""
+        self.streams.append(make)
         if self.job is None:
             self.next_stream()
 
     def next_stream(self) -> bool:
-        """Begin to send to the next client that waits. False if there is none."""
-        while self.receivers:
-            client = self.receivers.pop(0)
-            if client.peer is None:
-                continue
-            mark = self.node.random_bytes(20).hex().encode()
-            stream = CutStream(
-                self.new_cut(), client, self.head(False), mark, self.background is not None
-            )
-            self.begin(Job(stream, STREAM, lambda problem: None))
-            return True
+        """Begin to send to the next one that waits. False if there is none."""
+        while self.streams:
+            job = self.streams.pop(0)()
+            if job is not None:
+                self.begin(job)
+                return True
         return False
 
     def begin(self, job: Job) -> None:

@@ -4,30 +4,60 @@ A stream is all bytes that a data set's changes were encoded to since its replic
 the offset of a byte is its place in it. The first byte is at offset 1, as in Redis: `end` is the
 offset of the last byte there is, so a replica that has everything has `end` as well, and asks for
 `end + 1`. `start` is the offset of the oldest byte still here.
+
+Bytes are kept in chunks of about `CHUNK_BYTES`, of which the oldest goes when the others are enough.
+With `older`, a place for what memory has no room for (segments.py), it goes there instead, and
+`start` is the oldest byte there. A full sync under way says by `keep_from` from where on it will
+need the stream: nothing behind that is given up, however much it becomes.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Protocol
 
 from isthmus.wire.scalars import i64
 
 CHUNK_BYTES = 64 * 1024
+# Nobody needs anything to be kept.
+NOTHING = (1 << 63) - 1
+
+
+class Older(Protocol):
+    """Where the part of a stream goes that memory has no room for."""
+
+    start: int
+    bytes: int
+
+    def append(self, offset: int, data: bytearray) -> None: ...
+
+    def read(self, offset: int, bytes_max: int) -> bytes: ...
+
+    def trim(self, bytes_max: int, keep_from: int) -> None: ...
+
+    def clear(self) -> None: ...
 
 
 class Backlog:
     """Bytes `start`..`end` of a stream; the oldest go once there are more than `bytes_max`."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(
+        self, bytes_max: int, older: Older | None = None, older_bytes_max: int = 0
+    ) -> None:
         self.bytes_max = bytes_max
+        self.older = older
+        self.older_bytes_max = older_bytes_max
         self.start = 1
         self.end = 0
+        self.keep_from = NOTHING
         # (offset of its first byte, bytes), oldest first; only the last one grows.
         self.chunks: deque[tuple[int, bytearray]] = deque()
 
     def restart(self, end: int) -> None:
         """Hold nothing; the next byte is at `end` + 1."""
         self.chunks.clear()
+        if self.older is not None:
+            self.older.clear()
         self.end = end
         self.start = end + 1
 
@@ -37,18 +67,49 @@ class Backlog:
             self.chunks.append((self.end + 1, bytearray()))
         self.chunks[-1][1].extend(data)
         self.end += len(data)
-        while len(self.chunks) > 1 and self.end - self.chunks[1][0] + 1 >= self.bytes_max:
-            self.chunks.popleft()
-            self.start = self.chunks[0][0]
+        if len(self.chunks) > 1 and self.end - self.chunks[1][0] + 1 >= self.bytes_max:
+            self.trim()
+
+    def trim(self) -> None:
+        """Let memory go of what it has no room for."""
+        chunks, older = self.chunks, self.older
+        while len(chunks) > 1 and self.end - chunks[1][0] + 1 >= self.bytes_max:
+            if older is None and chunks[1][0] > self.keep_from:
+                break
+            first, data = chunks.popleft()
+            if older is not None:
+                older.append(first, data)
+        if older is not None and older.bytes:
+            older.trim(self.older_bytes_max, self.keep_from)
+        if older is not None and older.bytes:
+            self.start = older.start
+        elif chunks:
+            self.start = chunks[0][0]
 
     def holds(self, offset: i64) -> bool:
         """True if everything from `offset` on is here (`end` + 1: nothing is missing)."""
         return self.start <= offset <= self.end + 1
 
+    def memory(self) -> int:
+        """Bytes that are in memory."""
+        return self.end - self.chunks[0][0] + 1 if self.chunks else 0
+
     def read(self, offset: i64, bytes_max: i64) -> bytes:
         """Bytes from `offset` on, some of them; none if there are no more."""
-        for first, data in self.chunks:
-            if first <= offset < first + len(data):
-                at = offset - first
-                return bytes(data[at : at + bytes_max])
-        return b""
+        chunks = self.chunks
+        if not chunks or offset > self.end:
+            return b""
+        if offset < chunks[0][0]:
+            return b"" if self.older is None else self.older.read(offset, bytes_max)
+        first, data = chunks[-1]
+        if offset < first:
+            low, high = 0, len(chunks) - 1
+            while high - low > 1:
+                middle = (low + high) // 2
+                if chunks[middle][0] <= offset:
+                    low = middle
+                else:
+                    high = middle
+            first, data = chunks[low]
+        at = offset - first
+        return bytes(data[at : at + bytes_max])

@@ -1,9 +1,12 @@
 """Replication: one node's place in the replication of its shard; the facade `node.replication`.
 
 A node is a primary, whose effects make the stream, or a replica, which keeps the very bytes it was
-sent as its own backlog. Both can serve those who follow them. Ids are as in Redis: `replid` names
-the stream from here on, `replid2` the one that was followed up to `second_offset`, so that replicas
-of an old primary go on with the new one without copying everything.
+sent as its own backlog. Both can serve those who follow them (primary.py). Ids are as in Redis:
+`replid` names the stream from here on, `replid2` the one that was followed before `second_offset`,
+so that replicas of an old primary go on with the new one without copying everything.
+
+A node alone encodes nothing: the stream begins with the first replica, under a new id, for what
+happened before is in no stream.
 """
 
 from __future__ import annotations
@@ -14,9 +17,11 @@ from typing import Any
 from isthmus.node.engine.effect_log import Effect
 from isthmus.node.persist.aof_format import NO_DB, encode_batch
 from isthmus.node.replicate.backlog import Backlog
+from isthmus.node.replicate.primary import Primary
 
 PRIMARY, REPLICA = "primary", "replica"
 NO_ID = "0" * 40
+SIZE = "repl-backlog-size"
 
 
 class Replication:
@@ -28,7 +33,7 @@ class Replication:
         self.replid = node.random_bytes(20).hex()
         self.replid2 = NO_ID
         self.second_offset = -1
-        self.backlog = Backlog(node.config.integer("repl-backlog-size"))
+        self.backlog = Backlog(node.config.integer(SIZE))
         # The database selected at the end of the stream; NO_DB: the next effect says which.
         self.db = NO_DB
         # Called once a turn changes data: nothing is sent before `Ticker.commit`. Set by the server
@@ -36,11 +41,42 @@ class Replication:
         self.hold: Callable[[], object] = lambda: None
         # True while effects are encoded: from the first replica on, and always in a cluster.
         self.recording = False
+        # A replica's: how far it is with its primary.
+        self.state = "serving"
+        # Those who follow this node.
+        self.primary = Primary(self)
+        node.config.on_change(SIZE, self._resized)
 
     @property
     def offset(self) -> int:
         """The offset of the last byte of the stream."""
         return self.backlog.end
+
+    def has_stream(self) -> bool:
+        """True if id and offset say what the data is: on a primary, once there is a stream."""
+        return self.recording or self.role != PRIMARY
+
+    def figures(self) -> dict[str, str | int]:
+        """The fields of INFO replication, as far as they are the same for both roles."""
+        backlog = self.backlog
+        active = self.has_stream()
+        return {
+            "master_failover_state": "no-failover", "master_replid": self.replid,
+            "master_replid2": self.replid2, "master_repl_offset": self.offset,
+            "second_repl_offset": self.second_offset, "repl_backlog_active": int(active),
+            "repl_backlog_size": self.node.config.integer(SIZE),
+            "repl_backlog_first_byte_offset": backlog.start if active else 0,
+            "repl_backlog_histlen": backlog.end + 1 - backlog.start if active else 0,
+        }  # fmt: skip
+
+    def _resized(self, text: str) -> None:
+        self.backlog.bytes_max = self.node.config.integer(SIZE)
+        self.backlog.trim()
+
+    def new_id(self) -> None:
+        """Go on under another id, which nobody has followed yet."""
+        self.replid = self.node.random_bytes(20).hex()
+        self.replid2, self.second_offset = NO_ID, -1
 
     # -- a primary ----------------------------------------------------------------------------
 
@@ -52,16 +88,40 @@ class Replication:
             self.recording = True
             self.db = NO_DB
 
+    def begin_stream(self) -> None:
+        """Encode effects from now on, if they are not yet: under an id that is nobody's so far."""
+        if self.role == PRIMARY and not self.recording:
+            self.record()
+            self.new_id()
+            self.backlog.restart(self.backlog.end)
+
+    def end_stream(self) -> None:
+        """Encode effects no longer, for nobody has been there to follow them."""
+        if self.recording:
+            self._stop_recording()
+            self.new_id()
+            self.backlog.restart(self.backlog.end)
+
+    def _stop_recording(self) -> None:
+        self.node.keyspace.log.flush()
+        self.node.keyspace.log.detach(self)
+        self.recording = False
+
     def effects(self, batch: list[Effect]) -> None:
         """Changes of data: into the stream."""
         data, self.db = encode_batch(batch, self.db)
         if data:
             self.hold()
             self.feed(data)
+            session = self.node.ctx.session
+            if session is not None:
+                session.write_offset = self.backlog.end
 
     def feed(self, data: bytes) -> None:
         """The stream goes on with `data`: keep it, and send it to those who follow."""
         self.backlog.append(data)
+        if self.primary.replicas:
+            self.primary.stir()
 
     def become_primary(self) -> None:
         """Lead: a new id, and the old one for those who followed up to here."""
@@ -70,6 +130,7 @@ class Replication:
         self.role = PRIMARY
         self.replid2, self.second_offset = self.replid, self.offset + 1
         self.replid = self.node.random_bytes(20).hex()
+        self.primary.let_go("this node leads from now on")
         self.record()
 
     # -- a replica ----------------------------------------------------------------------------
@@ -80,9 +141,8 @@ class Replication:
             return
         self.role = REPLICA
         if self.recording:
-            self.node.keyspace.log.flush()
-            self.node.keyspace.log.detach(self)
-            self.recording = False
+            self._stop_recording()
+        self.primary.regate()
 
     def restart_stream(self, replid: str, offset: int) -> None:
         """A full sync brought the data as of `offset` of stream `replid`: go on from there.
@@ -91,9 +151,11 @@ class Replication:
         """
         self.replid, self.replid2, self.second_offset = replid, NO_ID, -1
         self.backlog.restart(offset)
+        self.primary.let_go("the data set is another one")
 
     def rename_stream(self, replid: str) -> None:
         """The primary goes on under another id with the same bytes (a partial sync said so)."""
         if replid != self.replid:
             self.replid2, self.second_offset = self.replid, self.offset + 1
             self.replid = replid
+            self.primary.let_go("the stream has another id")

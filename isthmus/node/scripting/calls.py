@@ -16,8 +16,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from isthmus.node.engine.client import GATE_ACL, ClientState
-from isthmus.node.engine.context import GATE_CLUSTER, GATE_DISK, GATE_MONITOR, Context
-from isthmus.node.engine.errors import OOM
+from isthmus.node.engine.context import (
+    GATE_CLUSTER,
+    GATE_DISK,
+    GATE_MONITOR,
+    GATE_REPLICAS,
+    Context,
+)
+from isthmus.node.engine.errors import NO_REPLICAS, OOM
 from isthmus.node.engine.execute import call as run_command
 from isthmus.node.engine.monitors import shown
 from isthmus.node.engine.registry import COMMANDS
@@ -221,6 +227,8 @@ class Calls:
             text = self.node.persistence.refusal()
             if text is not None:
                 return text
+        if flags & WRITE and ctx.gates & GATE_REPLICAS and not run.wrote:
+            return NO_REPLICAS
         if run.out_of_memory and flags & DENYOOM and not run.allow_oom and not run.wrote:
             return OOM
         if ctx.gates & GATE_CLUSTER and spec.key_specs:

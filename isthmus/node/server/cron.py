@@ -89,7 +89,10 @@ class Cron:
 
     def quiet(self) -> bool:
         """True if no command has run since the last time and no key waits for its expiry."""
-        if self.node.output_limits.exceeded_ms:
+        replication = self.node.replication
+        if self.node.output_limits.exceeded_ms or (
+            replication is not None and replication.primary.replicas
+        ):
             return False
         commands = self.node.ctx.commands
         before, self.commands_seen = self.commands_seen, commands
@@ -119,6 +122,8 @@ class Cron:
             node.keyspace.log.flush()
         if node.persistence is not None:
             node.persistence.cron()
+        if node.replication is not None:
+            node.replication.primary.cron()
         if node.tracking.pending:
             node.tracking.broadcast()
         self.pump.resume_accepting()
@@ -181,7 +186,7 @@ class Cron:
             return
         for client in list(self.node.clients.values()):
             # Who waits or listens is silent by right; a link's silence is the proxy's affair.
-            if client.blocked is not None or client.linked or self.node.pubsub.count(client):
+            if client.blocked or client.linked or client.replica or self.node.pubsub.count(client):
                 continue
             if now_ms - client.active_ms > limit_ms and client.peer is not None:
                 self.pump.close(client.peer)

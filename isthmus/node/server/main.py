@@ -37,6 +37,7 @@ from isthmus.node.engine.rng import Rng
 from isthmus.node.persist.persistence import Persistence
 from isthmus.node.persist.policy_keeper import PolicyFileError, PolicyKeeper, set_before_loading
 from isthmus.node.persist.recover import RecoverError, recover
+from isthmus.node.replicate.full_sync import FullSyncs
 from isthmus.node.replicate.replication import Replication
 from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.server import allocator
@@ -86,6 +87,8 @@ class NodeServer:
         self.ticker = NodeTicker(self.node)
         self.pump = Pump(self.node.ctx.reply, self.ticker)
         self.persistence.aof.hold = self.pump.hold
+        self.node.replication.primary.stir = self.stir
+        FullSyncs(self.node)
         self.persistence.snapshots.background = self.walk_between_turns
         self.cron = Cron(self.node, self.pump)
         self.mover = Mover(self.node)
@@ -132,6 +135,10 @@ class NodeServer:
         self.pump.stopped = True
         self.stopping.set()
         return True
+
+    def stir(self) -> None:
+        """Replicas are to be handed something at the end of this turn."""
+        self.pump.feeding = True
 
     def walk_between_turns(self, on: bool) -> None:
         """A cut is being taken, or no more."""

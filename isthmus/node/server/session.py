@@ -90,6 +90,11 @@ class NodeTicker(Ticker):
         cut = self.node.keyspace.cut
         return 0 if cut is None else cut.between_turns(ready)
 
+    def feed(self) -> i64:
+        """A turn ends in which the stream went on, or a replica took some of it."""
+        self.node.replication.primary.turn()
+        return 0
+
     def ahead(self, peers: list[Peer]) -> i64:
         """Sessions with one request each: their keys are fetched together."""
         requests: list[list[bytes]] = []
