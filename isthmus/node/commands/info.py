@@ -275,13 +275,17 @@ def stale_percent(ctx: Context) -> float:
 
 
 def replication_section(ctx: Context, facts: Facts) -> Iterator[Field]:
-    yield "role", "master"
+    replication = ctx.node.replication
+    follows = replication is not None and replication.role == "replica"
+    yield "role", "slave" if follows else "master"
+    if follows:
+        yield from replication.follower.figures().items()
     yield "connected_slaves", 0
     yield "master_failover_state", "no-failover"
-    yield "master_replid", ctx.node.replication_id
-    yield "master_replid2", "0" * 40
-    yield "master_repl_offset", 0
-    yield "second_repl_offset", -1
+    yield "master_replid", replication.replid if follows else ctx.node.replication_id
+    yield "master_replid2", replication.replid2 if follows else "0" * 40
+    yield "master_repl_offset", replication.offset if follows else 0
+    yield "second_repl_offset", replication.second_offset if follows else -1
     yield "repl_backlog_active", 0
     yield "repl_backlog_size", ctx.config.integer("repl-backlog-size")
     yield "repl_backlog_first_byte_offset", 0

@@ -32,6 +32,8 @@ GATE_BUSY = 16
 GATE_CUT = 32
 GATE_LOADING = 64
 GATE_DISK = 128
+# The node follows a primary (node/replicate).
+GATE_REPLICA = 256
 # What a command that waited in vain replies (in RESP2).
 NULL_ARRAY_REPLY = b"*-1\r\n"
 NULL_REPLY = b"$-1\r\n"

@@ -31,6 +31,7 @@ from isthmus.node.engine.context import (
     GATE_MEMORY,
     GATE_MONITOR,
     GATE_PAUSE,
+    GATE_REPLICA,
     Context,
 )
 from isthmus.node.engine.errors import (
@@ -52,6 +53,7 @@ from isthmus.node.engine.spec import (
     PROTECTED,
     READONLY,
     SKIP_MONITOR,
+    STALE,
     WRITE,
     CommandSpec,
 )
@@ -313,8 +315,16 @@ def obstacle(
         text = ctx.node.persistence.refusal()
         if text is not None:
             return text
+    if ctx.gates & GATE_REPLICA and writes(session, spec):
+        text = ctx.node.replication.refusal()
+        if text is not None:
+            return text
     if session.gates & GATE_PUBSUB:
         text = ctx.node.pubsub.refusal(session, spec)
+        if text is not None:
+            return text
+    if ctx.gates & GATE_REPLICA and not spec.flags & STALE:
+        text = ctx.node.replication.staleness()
         if text is not None:
             return text
     if ctx.gates & GATE_LOADING and not spec.flags & LOADING:
@@ -335,7 +345,12 @@ def obstacle(
 
 def changes_data(session: ClientState, spec: CommandSpec) -> bool:
     """True for what is refused while nothing can be kept on disk: as in Redis, also PING."""
-    if spec.flags & WRITE or spec.name == b"ping":
+    return spec.name == b"ping" or writes(session, spec)
+
+
+def writes(session: ClientState, spec: CommandSpec) -> bool:
+    """True for a command that writes, or a transaction that holds one."""
+    if spec.flags & WRITE:
         return True
     return spec.name == b"exec" and any(each.flags & WRITE for each, _ in session.queue)
 

@@ -16,7 +16,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from isthmus.node.engine.client import GATE_ACL, ClientState
-from isthmus.node.engine.context import GATE_CLUSTER, GATE_DISK, GATE_MONITOR, Context
+from isthmus.node.engine.context import (
+    GATE_CLUSTER,
+    GATE_DISK,
+    GATE_MONITOR,
+    GATE_REPLICA,
+    Context,
+)
 from isthmus.node.engine.errors import OOM
 from isthmus.node.engine.execute import call as run_command
 from isthmus.node.engine.monitors import shown
@@ -217,6 +223,10 @@ class Calls:
                 return text
         if flags & WRITE and run.read_only:
             return READ_ONLY
+        if flags & WRITE and ctx.gates & GATE_REPLICA:
+            text = self.node.replication.refusal()
+            if text is not None:
+                return text
         if flags & WRITE and ctx.gates & GATE_DISK and not run.wrote:
             text = self.node.persistence.refusal()
             if text is not None:
