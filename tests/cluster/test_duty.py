@@ -27,10 +27,11 @@ class Replication:
     def __init__(self) -> None:
         self.offset = 0
         self.replid = "0" * 40
-        self.following_state = "streaming"
+        self.state = "streaming"
+        self.primary = Stub()
         self.calls: list[Any] = []
 
-    def primary_silent_ms(self) -> int:
+    def silent_ms(self) -> int:
         return 7
 
     def __getattr__(self, name: str) -> Any:

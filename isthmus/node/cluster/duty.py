@@ -358,7 +358,7 @@ class Duty:
         replication = self.node.replication
         self.node.keyspace.log.flush()
         if self.offsets.get(self._heir, -1) < replication.offset:
-            replication.ask_acknowledgement()
+            replication.primary.ask_acks()
             return
         # What its replies promised is kept by the heir: they may go.
         self.release(replication.offset + TOKEN)
@@ -405,11 +405,11 @@ class Duty:
             "shard": self.shard,
             "epoch": self.epoch,
             "role": "primary" if leads else "replica",
-            "state": "serving" if leads else replication.following_state,
+            "state": "serving" if leads else replication.state,
             "replid": replication.replid,
             "offset": replication.offset,
             "data_epoch": self.data_epoch,
-            "primary_silent_ms": -1 if leads else replication.primary_silent_ms(),
+            "primary_silent_ms": -1 if leads else replication.silent_ms(),
             "lease_left_ms": max(0, min(left // MS, 1 << 40)) if leads else 0,
             "problem": self.problem[:200],
         }

@@ -277,12 +277,16 @@ def stale_percent(ctx: Context) -> float:
 
 
 def replication_section(ctx: Context, facts: Facts) -> Iterator[Field]:
-    yield "role", "master"
     replication = ctx.node.replication
     if replication is not None:
+        follows = replication.role == "replica"
+        yield "role", "slave" if follows else "master"
+        if follows:
+            yield from replication.follower.figures().items()
         yield from replication.primary.figures().items()
         yield from replication.figures().items()
         return
+    yield "role", "master"
     yield "connected_slaves", 0
     yield "master_failover_state", "no-failover"
     yield "master_replid", ctx.node.run_id

@@ -30,7 +30,8 @@ PORT_MAX = 65535
 # A name or an address.
 FACT_BYTES_MAX = 255
 BAD_INTEGER = b"ERR value is not an integer or out of range"
-NOT_YET = b"ERR this version cannot be a replica: replication is not there yet"
+NOT_YET = b"ERR this node has no replication"
+LINK_STATES = {"connecting": b"connect", "syncing": b"sync", "streaming": b"connected"}
 NO_SYNC = b"ERR this server sends no replica anything"
 WAIT_ON_REPLICA = (
     b"ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a "
@@ -45,8 +46,18 @@ NO_REPLICAS = b"ERR FAILOVER requires connected replicas."
 @command("ROLE", since="2.8.12", group="server", flags=NOSCRIPT | LOADING | STALE | FAST | SENTINEL,
          categories="ADMIN,DANGEROUS", complexity="O(1)", reply=ARRAY)  # fmt: skip
 def role(ctx: Context, argv: list[bytes]) -> None:
-    """Reply with the role of this server: a primary, its offset, its replicas."""
+    """Reply with the role of this server: a primary, its offset, its replicas; or a replica, its
+    primary, the state of the link, its offset."""
     replication = ctx.node.replication
+    if replication is not None and replication.role == "replica":
+        follower = replication.follower
+        ctx.reply.array(5)
+        ctx.reply.bulk(b"slave")
+        ctx.reply.bulk(follower.target.host.encode())
+        ctx.reply.integer(follower.target.port)
+        ctx.reply.bulk(LINK_STATES[follower.state])
+        ctx.reply.integer(replication.offset)
+        return
     replicas = [] if replication is None else replication.primary.online()
     ctx.reply.array(3)
     ctx.reply.bulk(b"master")
@@ -102,18 +113,31 @@ def become(ctx: Context, argv: list[bytes]) -> None:
     """REPLICAOF: a primary may stay one."""
     if ctx.cluster is not None:
         raise RedisError(b"ERR REPLICAOF not allowed in cluster mode.")
+    replication = ctx.node.replication
     if argv[1].lower() == b"no" and argv[2].lower() == b"one":
+        if replication is not None:
+            replication.unfollow()
+            ctx.config.tell("replicaof", "")
         ctx.reply.ok()
         return
-    bounded(argv[2], 0, PORT_MAX, b"ERR Invalid master port")
-    raise RedisError(NOT_YET)
+    port = bounded(argv[2], 0, PORT_MAX, b"ERR Invalid master port")
+    if replication is None:
+        raise RedisError(NOT_YET)
+    host = argv[1].decode("utf-8", "surrogateescape")
+    target = replication.follower.target
+    if target is not None and (target.host, target.port) == (host, port):
+        ctx.reply.simple(b"OK Already connected to specified master")
+        return
+    replication.follow(host, port)
+    ctx.config.tell("replicaof", f"{host} {port}")
+    ctx.reply.ok()
 
 
 @command("REPLICAOF <host port | NO ONE>", since="5.0.0", group="server", arity=3,
          flags=NO_ASYNC_LOADING | ADMIN | NOSCRIPT | STALE, complexity="O(1)",
          reply=OK)  # fmt: skip
 def replicaof(ctx: Context, argv: list[bytes]) -> None:
-    """Stay a primary."""
+    """Follow the primary at an address, or become one."""
     become(ctx, argv)
 
 
@@ -121,7 +145,7 @@ def replicaof(ctx: Context, argv: list[bytes]) -> None:
          flags=NO_ASYNC_LOADING | ADMIN | NOSCRIPT | STALE, complexity="O(1)", reply=OK,
          doc_flags="DEPRECATED")  # fmt: skip
 def slaveof(ctx: Context, argv: list[bytes]) -> None:
-    """Stay a primary: the older name of REPLICAOF."""
+    """The older name of REPLICAOF."""
     become(ctx, argv)
 
 

@@ -337,6 +337,10 @@ class Config:
             for callback in self._callbacks.get(name, ()):
                 callback(new[name])
 
+    def tell(self, name: str, text: str) -> None:
+        """What a parameter shows, of which a command of its own decides."""
+        self._put({name: text})
+
     def _put(self, values: dict[str, str]) -> None:
         self.values.update(values)
         for name in values:

@@ -32,10 +32,12 @@ GATE_BUSY = 16
 GATE_CUT = 32
 GATE_LOADING = 64
 GATE_DISK = 128
-# The node may not serve its shard now, or not write (node/cluster/duty.py).
-GATE_DUTY = 4096
 # Fewer replicas are there than it takes to write.
 GATE_REPLICAS = 256
+# The node follows a primary (node/replicate).
+GATE_REPLICA = 512
+# The node may not serve its shard now, or not write (node/cluster/duty.py).
+GATE_DUTY = 1024
 # What a command that waited in vain replies (in RESP2).
 NULL_ARRAY_REPLY = b"*-1\r\n"
 NULL_REPLY = b"$-1\r\n"

@@ -32,6 +32,7 @@ from isthmus.node.engine.context import (
     GATE_MEMORY,
     GATE_MONITOR,
     GATE_PAUSE,
+    GATE_REPLICA,
     GATE_REPLICAS,
     Context,
 )
@@ -55,6 +56,7 @@ from isthmus.node.engine.spec import (
     PROTECTED,
     READONLY,
     SKIP_MONITOR,
+    STALE,
     WRITE,
     CommandSpec,
 )
@@ -316,6 +318,10 @@ def obstacle(
         text = ctx.node.persistence.refusal()
         if text is not None:
             return text
+    if ctx.gates & GATE_REPLICA and writes(session, spec):
+        text = ctx.node.replication.refusal()
+        if text is not None:
+            return text
     if ctx.gates & GATE_DUTY:
         text = ctx.node.duty.refusal(session, spec)
         if text is not None:
@@ -324,6 +330,10 @@ def obstacle(
         return NO_REPLICAS
     if session.gates & GATE_PUBSUB:
         text = ctx.node.pubsub.refusal(session, spec)
+        if text is not None:
+            return text
+    if ctx.gates & GATE_REPLICA and not spec.flags & STALE:
+        text = ctx.node.replication.staleness()
         if text is not None:
             return text
     if ctx.gates & GATE_LOADING and not spec.flags & LOADING:
@@ -335,7 +345,7 @@ def obstacle(
     if ctx.gates & GATE_MONITOR and session in ctx.node.monitors.clients:
         if spec.flags & (READONLY | WRITE | MAY_REPLICATE):
             return MONITOR_ONLY
-    if ctx.gates & GATE_PAUSE and ctx.node.blocking.paused(spec):
+    if ctx.gates & GATE_PAUSE and session.replica is None and ctx.node.blocking.paused(spec):
         return b""
     if ctx.gates & GATE_CUT and ctx.keyspace.cut.must_wait(ctx.db, session, spec, argv):
         return b""
@@ -344,7 +354,12 @@ def obstacle(
 
 def changes_data(session: ClientState, spec: CommandSpec) -> bool:
     """True for what is refused while nothing can be kept on disk: as in Redis, also PING."""
-    if spec.flags & WRITE or spec.name == b"ping":
+    return spec.name == b"ping" or writes(session, spec)
+
+
+def writes(session: ClientState, spec: CommandSpec) -> bool:
+    """True for a command that writes, or a transaction that holds one."""
+    if spec.flags & WRITE:
         return True
     return spec.name == b"exec" and any(each.flags & WRITE for each, _ in session.queue)
 

@@ -31,7 +31,7 @@ class ExpiryCycle:
 
     def step(self, budget_ns: i64) -> bool:
         """Remove what is due for about budget_ns. True if the time ran out before the work did."""
-        if not self.keyspace.active_expiry:
+        if not self.keyspace.active_expiry or self.keyspace.follows:
             return False
         started: i64 = self.keyspace.clock.mono_ns()
         unfinished = False

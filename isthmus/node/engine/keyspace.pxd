@@ -69,6 +69,8 @@ cdef class Keyspace:
     cdef public long long expired_keys
     cdef public long long expired_fields
     cdef public bint active_expiry
+    cdef public bint keeps_expired
+    cdef public bint follows
     cdef public long long list_limit
     cdef public long long garbage_keys
     cdef public long long freed_values

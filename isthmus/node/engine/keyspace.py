@@ -41,6 +41,7 @@ WATCHED = 1
 WAITED = 2
 TRACKED = 4
 BIG_VALUE_ENTRIES = 64
+RANDOM_KEY_TRIES_MAX = 100
 # The list of tables, and the counts of keys, by slot.
 SLOTS_BYTES = SLOTS * 12 + 1024
 
@@ -283,6 +284,19 @@ class Database:
         self.field_expiries = FieldExpiries()
         self.forget_place()
 
+    def adopt(self, other: Database) -> None:
+        """Take the keys of `other`, of a keyspace that nobody else uses, in place of the own."""
+        self.alert(other)
+        self.forget_all()
+        self.slots, other.slots = other.slots, []
+        self.size, other.size = other.size, 0
+        self.counts = other.counts
+        self.volatile_slots = other.volatile_slots
+        self.field_expiries = other.field_expiries
+        self.look_for_due()
+        self.forget_place()
+        other.forget_place()
+
     # -- the door -----------------------------------------------------------------------------
 
     def changed(self, key: bytes) -> bool:
@@ -329,7 +343,9 @@ class Database:
             self.log.note(self.index, key, b"new", b"n")
 
     def expire(self, key: bytes) -> None:
-        """Delete a key whose time has come."""
+        """Delete a key whose time has come. At a replica it stays until the primary says so."""
+        if self.keyspace.keeps_expired:
+            return
         self.keyspace.expired_keys += 1
         if self.drop(key) and self.changed(key):
             self.record([b"DEL", key], b"expired", b"x")
@@ -440,6 +456,11 @@ class Keyspace:
         self.expired_keys = 0
         self.expired_fields = 0
         self.active_expiry = True
+        # True at a replica that clients only read: keys and fields whose time has come read as
+        # missing and stay where they are until the primary's stream removes them.
+        self.keeps_expired = False
+        # True at any replica: nothing is looked for that may have expired.
+        self.follows = False
         # list-max-listpack-size, for what OBJECT ENCODING answers (values/lists.py).
         self.list_limit = -2
         # (database, key) for which clients wait and which has changed, in order.
@@ -489,11 +510,18 @@ class Keyspace:
             db.forget_all()
 
     def random_key(self, db: Database) -> bytes | None:
-        """A key of db drawn at random, or None; expired keys met on the way are deleted."""
+        """A key of db drawn at random, or None; expired keys met on the way are deleted.
+
+        Where they stay there may be no other: as in Redis one is named after some tries.
+        """
+        tries = 0
         while db.size:
             table = db.slots[db.random_slot(self.rng)]
             assert table is not None
             key: bytes | None = table.random_key(self.rng)
-            if key is not None and db.exists(key):
+            tries += 1
+            if key is not None and (
+                db.exists(key) or (self.keeps_expired and tries > RANDOM_KEY_TRIES_MAX)
+            ):
                 return key
         return None

@@ -150,6 +150,9 @@ class Memory:
         if self.excess() <= 0:
             self._settled()
             return True
+        if self.keyspace.follows and ctx.config.boolean("replica-ignore-maxmemory"):
+            # Its primary evicts, and says so.
+            return True
         now_ms = ctx.clock.now_ms
         if not self.exceeded_since_ms:
             self.exceeded_since_ms = now_ms

@@ -153,13 +153,12 @@ class Primary:
         replication = self.replication
         if replication.role != "primary" and replication.state != "streaming":
             raise RedisError(NOT_IN_SYNC)
-        view = self.node.cluster
+        duty = self.node.duty
         epoch = client.sync_facts.get(b"isthmus-epoch")
-        if view is not None and epoch is not None:
-            shard = view.my_shard
-            ours = -1 if shard is None else shard.epoch
-            if ours != int(epoch):
-                raise RedisError(OTHER_EPOCH % (ours, int(epoch)))
+        if duty is not None and epoch is not None:
+            node_id = client.sync_facts.get(b"isthmus-node", b"").decode(errors="replace")
+            if not duty.admits(node_id, int(epoch)):
+                raise RedisError(OTHER_EPOCH % (duty.epoch, int(epoch)))
 
     def _wait_for_cut(self, replica: AttachedReplica) -> None:
         self.full_syncs += 1
@@ -183,6 +182,8 @@ class Primary:
         if replica is None:
             return
         client.replica = None
+        if replica.node_id and self.node.duty is not None:
+            self.node.duty.replica_gone(replica.node_id)
         if replica.file is not None:
             replica.file.close()
         self.keep()
@@ -354,6 +355,8 @@ class Primary:
             self.stir()
         elif self.node.ctx.gates & GATE_REPLICAS or replica.ack_ms - late > SECOND_MS:
             self.regate()
+        if replica.node_id and self.node.duty is not None:
+            self.node.duty.replica_has(replica.node_id, replica.acked)
         self.wake_waiting()
 
     def wake_waiting(self) -> None:

@@ -22,6 +22,9 @@ from isthmus.node.replicate.primary import Primary
 PRIMARY, REPLICA = "primary", "replica"
 NO_ID = "0" * 40
 SIZE = "repl-backlog-size"
+STREAMING = "streaming"
+READ_ONLY = b"READONLY You can't write against a read only replica."
+STALE = b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
 
 
 class Replication:
@@ -39,10 +42,10 @@ class Replication:
         # Called once a turn changes data: nothing is sent before `Ticker.commit`. Set by the server
         # where replies wait for that.
         self.hold: Callable[[], object] = lambda: None
+        # What follows another node's stream (follow.py); None where a test leaves it out.
+        self.follower: Any = None
         # True while effects are encoded: from the first replica on, and always in a cluster.
         self.recording = False
-        # A replica's: how far it is with its primary.
-        self.state = "serving"
         # Those who follow this node.
         self.primary = Primary(self)
         node.config.on_change(SIZE, self._resized)
@@ -134,6 +137,39 @@ class Replication:
         self.record()
 
     # -- a replica ----------------------------------------------------------------------------
+
+    def follow(self, host: str, port: int, node_id: str = "", epoch: int = 0) -> None:
+        """Follow the primary at that address; in a cluster as a node of a shard at an epoch."""
+        self.follower.follow(host, port, node_id, epoch)
+
+    def unfollow(self) -> None:
+        """Follow nobody: become a primary."""
+        self.follower.unfollow()
+
+    @property
+    def state(self) -> str:
+        """Of a replica: connecting, syncing or streaming."""
+        return str(self.follower.state)
+
+    def silent_ms(self) -> int:
+        """Of a replica: for how long its primary has said nothing; -1 if it never did."""
+        return int(self.follower.silent_ms())
+
+    def refusal(self) -> bytes | None:
+        """Why a client's command that writes may not run here; None if it may."""
+        if self.role == REPLICA and self.node.config.boolean("replica-read-only"):
+            return READ_ONLY
+        return None
+
+    def staleness(self) -> bytes | None:
+        """Why a command that looks at data may not run here; None if it may."""
+        if (
+            self.role == REPLICA
+            and self.follower.state != STREAMING
+            and not self.node.config.boolean("replica-serve-stale-data")
+        ):
+            return STALE
+        return None
 
     def become_replica(self) -> None:
         """Follow: effects are no longer encoded, for the stream is somebody else's."""

@@ -20,6 +20,7 @@ from isthmus.node.engine.context import (
     GATE_CLUSTER,
     GATE_DISK,
     GATE_MONITOR,
+    GATE_REPLICA,
     GATE_REPLICAS,
     Context,
 )
@@ -223,6 +224,10 @@ class Calls:
                 return text
         if flags & WRITE and run.read_only:
             return READ_ONLY
+        if flags & WRITE and ctx.gates & GATE_REPLICA:
+            text = self.node.replication.refusal()
+            if text is not None:
+                return text
         if flags & WRITE and ctx.gates & GATE_DISK and not run.wrote:
             text = self.node.persistence.refusal()
             if text is not None:

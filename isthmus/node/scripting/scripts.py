@@ -512,6 +512,23 @@ class Scripts:
         self.report()
         return found
 
+    def registry_of(self, codes: list[bytes]) -> Registry:
+        """Libraries of a snapshot, which may come to be used by `take_registry`; raises
+        ValueError."""
+        self._load_until_ns = self.ctx.clock.mono_ns() + LOAD_NS_MAX
+        try:
+            return Registry().restored(self.runtime, codes, b"flush")
+        except LibraryError as error:
+            raise ValueError(error.text.decode(errors="replace")) from None
+        finally:
+            self._load_until_ns = NEVER_NS
+
+    def take_registry(self, registry: Registry) -> None:
+        """Have these libraries instead of those that were there."""
+        self.registry = registry
+        self.report()
+        self.drop_garbage()
+
     def flush_libraries(self) -> None:
         """FUNCTION FLUSH."""
         self.registry = Registry()

@@ -37,6 +37,7 @@ from isthmus.node.engine.rng import Rng
 from isthmus.node.persist.persistence import Persistence
 from isthmus.node.persist.policy_keeper import PolicyFileError, PolicyKeeper, set_before_loading
 from isthmus.node.persist.recover import RecoverError, recover
+from isthmus.node.replicate.follow import Follower
 from isthmus.node.replicate.full_sync import FullSyncs
 from isthmus.node.replicate.replication import Replication
 from isthmus.node.scripting.scripts import Scripts
@@ -84,6 +85,7 @@ class NodeServer:
         self.script_driver = ScriptDriver(Scripts(self.node, script_bytes(args.script_memory_mb)))
         self.persistence = self.node.persistence = Persistence(self.node)
         self.node.replication = Replication(self.node)
+        self.follower = Follower(self.node)
         self.ticker = NodeTicker(self.node)
         self.pump = Pump(self.node.ctx.reply, self.ticker)
         self.persistence.aof.hold = self.pump.hold
@@ -255,6 +257,8 @@ class NodeServer:
                     await recover(self.node)
                 if self.args.coordinator:
                     self.join(nursery, address, link_address)
+                self.begin_following(address)
+                nursery.start_soon(self.follower.run)
                 nursery.start_soon(self.cron.run)
                 nursery.start_soon(self.alarm.run)
                 nursery.start_soon(self.script_driver.run)
@@ -273,6 +277,14 @@ class NodeServer:
                 nursery.cancel_scope.cancel()
         finally:
             self.close()
+
+    def begin_following(self, address: str) -> None:
+        """Follow whom the configuration names, from now on."""
+        port = address.rpartition(":")[2]
+        self.follower.port = int(port) if port.isdigit() else 0
+        words = self.node.config.text("replicaof").split()
+        if words:
+            self.follower.follow(words[0], int(words[1]))
 
     def join(self, nursery: trio.Nursery, address: str, link_address: str) -> None:
         """Become a member of the coordinator's cluster."""

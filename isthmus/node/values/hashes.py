@@ -261,10 +261,17 @@ def replay_hdel(db: Database, argv: list[bytes]) -> None:
 def without_expired(
     db: Database, key: bytes, value: HashValue, fields: list[bytes]
 ) -> HashValue | None:
-    """Delete those of the fields whose time has come; None if the hash went with the last."""
+    """Delete those of the fields whose time has come; None if the hash went with the last.
+
+    At a replica they stay: the answer is a copy without them.
+    """
     now: i64 = db.clock.expiry_ms()
     gone = [field for field in fields if value.expired(field, now)]
-    if gone:
+    if gone and db.keyspace.keeps_expired:
+        value = value.copy()
+        for field in gone:
+            value.discard(field)
+    elif gone:
         db.expire_fields(key, value, gone)
     return value if value.count else None
 

@@ -1,0 +1,456 @@
+"""Follower (io): keeps this node a copy of the primary it was told to follow.
+
+One task per node. It connects, lets the pure machine (replica.py) do the talking, loads what a full
+sync brings (full_load.py), applies the stream (apply.py) and, when the link breaks, begins anew
+with what was applied. States, as others see them:
+
+    connecting   no link, or the primary has not answered PSYNC yet
+    syncing      a snapshot is coming, or being loaded
+    streaming    the data is the primary's as of `offset`, and follows it
+
+`follow` and `unfollow` are plain functions: what they decide holds when they return, and the task
+learns of it at its next checkpoint. The data never changes hands in the middle of a function, so a
+node that is told to lead while a snapshot is loaded leads with what it had.
+
+A node only asks to go on from an offset if its data is the data at that offset: it followed before,
+or its own stream was recorded. What failed to apply is answered by asking for everything.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from isthmus.node.engine.context import GATE_BUSY, GATE_REPLICA
+from isthmus.node.replicate.apply import StreamApplier, StreamError
+from isthmus.node.replicate.full_load import Loaded, PayloadRefused, Spool, load, take_over
+from isthmus.node.replicate.replica import (
+    NO_OFFSET,
+    Event,
+    Failed,
+    FullSync,
+    Introduction,
+    PartialSync,
+    Payload,
+    PayloadBegins,
+    PayloadEnds,
+    ReplicaLink,
+    Send,
+    Stream,
+)
+from isthmus.node.replicate.replication import REPLICA, Replication
+from isthmus.wire.logs import log
+from isthmus.wire.resp import pack
+
+CONNECTING, SYNCING, STREAMING = "connecting", "syncing", "streaming"
+RECEIVE_BYTES = 256 * 1024
+SLICE_NS = 5_000_000
+BUSY_SECONDS = 0.005
+TICK_SECONDS = 0.1
+ACK_SECONDS = 1.0
+BACKOFF_SECONDS = 0.05
+BACKOFF_SECONDS_MAX = 1.0
+# Bytes that wait to be sent: acknowledgements to a primary that does not read.
+OUT_BYTES_MAX = 64 * 1024
+
+
+class LinkLost(Exception):
+    """The connection ended, for a reason worth telling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to follow; in a cluster, as which node and under which epoch of the shard."""
+
+    host: str
+    port: int
+    node_id: str = ""
+    epoch: int = 0
+
+
+class Follower:
+    """The task that follows; `node.replication.follower`."""
+
+    def __init__(self, node: Any, port: int = 0) -> None:
+        self.node = node
+        self.replication: Replication = node.replication
+        self.replication.follower = self
+        self.target: Target | None = None
+        self.state = CONNECTING
+        self.problem = ""
+        # Where clients find this node, for the primary's list of its replicas.
+        self.port = port
+        # The data is what the stream had at `replication.offset`.
+        self.in_step = False
+        self.applier: StreamApplier | None = None
+        self.scope: trio.CancelScope | None = None
+        self.changed = trio.Event()
+        self.out = bytearray()
+        self.may_send = trio.Event()
+        self.heard_ns = 0
+        self.down_since_s = time.time()
+        self.spool: Spool | None = None
+        self.full_sync: FullSync | None = None
+        self.loading = False
+        self.sync_bytes = 0
+        self.sync_bytes_total = -1
+        self.got_through = False
+        config = node.config
+        config.on_change("replica-read-only", self._regate)
+        config.on_change("replica-serve-stale-data", self._regate)
+
+    # -- what is decided ----------------------------------------------------------------------
+
+    def follow(self, host: str, port: int, node_id: str = "", epoch: int = 0) -> None:
+        """Follow the primary at that address from now on."""
+        target = Target(host, port, node_id, epoch)
+        if target == self.target:
+            return
+        replication = self.replication
+        if replication.role != REPLICA:
+            # A primary's own stream is as good as another's, if it was written down.
+            self.in_step = self.in_step or replication.recording
+            replication.become_replica()
+        self._aim(target)
+        log("follows", host=host, port=port, epoch=epoch)
+
+    def unfollow(self) -> None:
+        """Follow nobody: lead, with the data as it is."""
+        if self.target is None:
+            return
+        self._aim(None)
+        self.applier = None
+        self.in_step = False
+        self.replication.become_primary()
+        log("leads", replid=self.replication.replid, offset=self.replication.offset)
+
+    def restored(self, replid: str, offset: int, db: int) -> None:
+        """The data that was loaded at the start is that of a stream at `offset`."""
+        self.replication.restart_stream(replid, offset)
+        self.applier = StreamApplier(self.node, db)
+        self.in_step = True
+
+    def reconnect(self, why: str) -> None:
+        """Give up the connection, if there is one."""
+        self.problem = why
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def _aim(self, target: Target | None) -> None:
+        self.target = target
+        self._set_state(CONNECTING)
+        self.problem = ""
+        node = self.node
+        node.keyspace.follows = target is not None
+        self._regate()
+        if target is not None:
+            for blocked in list(node.blocking.clients.values()):
+                if blocked.keys:
+                    node.blocking.unblock(blocked.client, True)
+        else:
+            for db in node.keyspace.databases:
+                db.look_for_due()
+        if self.scope is not None:
+            self.scope.cancel()
+        self.changed.set()
+
+    def _regate(self, text: str = "") -> None:
+        node, follows = self.node, self.target is not None
+        read_only = node.config.boolean("replica-read-only")
+        node.keyspace.keeps_expired = follows and read_only
+        stale = not node.config.boolean("replica-serve-stale-data")
+        gates = node.ctx.gates & ~GATE_REPLICA
+        if follows and (read_only or stale):
+            gates |= GATE_REPLICA
+        node.ctx.gates = gates
+
+    def _set_state(self, state: str) -> None:
+        if self.state == STREAMING and state != STREAMING:
+            self.down_since_s = time.time()
+        self.state = state
+
+    def silent_ms(self) -> int:
+        """For how long the primary has said nothing; -1 if it never said anything."""
+        if self.heard_ns == 0:
+            return -1
+        return (time.monotonic_ns() - self.heard_ns) // 1_000_000
+
+    # -- the task -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Follow whom there is to follow, until cancelled."""
+        pause = BACKOFF_SECONDS
+        while True:
+            self.changed = trio.Event()
+            target = self.target
+            if target is None:
+                await self.changed.wait()
+                continue
+            self.got_through = False
+            with trio.CancelScope() as self.scope:
+                await self.attempt(target)
+            self.scope = None
+            self._set_state(CONNECTING)
+            if self.target != target:
+                pause = BACKOFF_SECONDS
+                continue
+            log("primary_lost", level="WARN", host=target.host, port=target.port, why=self.problem)
+            pause = BACKOFF_SECONDS if self.got_through else min(2 * pause, BACKOFF_SECONDS_MAX)
+            with trio.move_on_after(pause):
+                await self.changed.wait()
+
+    async def attempt(self, target: Target) -> None:
+        """One connection, from beginning to end."""
+        timeout = self.node.config.integer("repl-timeout")
+        try:
+            with trio.fail_after(timeout):
+                stream = await trio.open_tcp_stream(target.host, target.port)
+        except (OSError, trio.TooSlowError) as error:
+            self.problem = f"cannot connect: {error or 'no answer'}"
+            return
+        link = ReplicaLink(self.introduction(target))
+        self.out = bytearray(link.begin())
+        self.may_send = trio.Event()
+        self.may_send.set()
+        self.heard_ns = time.monotonic_ns()
+        self.problem = ""
+        try:
+            async with stream, trio.open_nursery() as nursery:
+                nursery.start_soon(self.send, stream)
+                nursery.start_soon(self.tick)
+                await self.receive(stream, link)
+        except* (LinkLost, OSError, PayloadRefused, trio.BrokenResourceError) as group:
+            self.problem = "; ".join(str(error) or repr(error) for error in leaves(group))
+        except* StreamError as group:
+            self.problem = "; ".join(map(str, leaves(group)))
+            self.in_step = False
+            self.applier = None
+            log("stream_refused", level="ERROR", why=self.problem, then="full sync")
+        finally:
+            self.drop_payload()
+
+    def introduction(self, target: Target) -> Introduction:
+        """What we say to a primary."""
+        config, replication = self.node.config, self.replication
+        replid, offset = "?", NO_OFFSET
+        if self.in_step:
+            replid, offset = replication.replid, replication.offset + 1
+        return Introduction(
+            port=config.integer("replica-announce-port") or self.port or config.integer("port"),
+            replid=replid, offset=offset, address=config.text("replica-announce-ip"),
+            user=config.text("masteruser"), password=config.text("masterauth"),
+            node_id=self.node.run_id if target.node_id else "", epoch=target.epoch,
+        )  # fmt: skip
+
+    async def send(self, stream: trio.SocketStream) -> None:
+        """Send what `say` leaves, until cancelled."""
+        while True:
+            await self.may_send.wait()
+            data, self.out = bytes(self.out), bytearray()
+            self.may_send = trio.Event()
+            try:
+                await stream.send_all(data)
+            except trio.BrokenResourceError as error:
+                raise LinkLost("the primary closed the connection") from error
+
+    def say(self, data: bytes) -> None:
+        """Send bytes to the primary; as good as lost if it does not read."""
+        if len(self.out) < OUT_BYTES_MAX:
+            self.out += data
+            self.may_send.set()
+
+    def acknowledge(self) -> None:
+        """Tell the primary how far we are."""
+        words = [b"REPLCONF", b"ACK", b"%d" % self.replication.offset]
+        self.say(pack(words))
+
+    async def tick(self) -> None:
+        """Acknowledge each second, and look at how long the primary has been silent."""
+        acked = trio.current_time()
+        while True:
+            await trio.sleep(TICK_SECONDS)
+            limit_ms = self.node.config.integer("repl-timeout") * 1000
+            if self.loading:
+                self.heard_ns = time.monotonic_ns()
+            elif self.silent_ms() > limit_ms:
+                raise LinkLost(f"the primary said nothing for {limit_ms // 1000} seconds")
+            if trio.current_time() - acked < ACK_SECONDS:
+                continue
+            acked = trio.current_time()
+            if self.state == STREAMING:
+                self.acknowledge()
+            elif self.loading:
+                # As Redis does: the primary hears that there is somebody.
+                self.say(b"\n")
+
+    async def receive(self, stream: trio.SocketStream, link: ReplicaLink) -> None:
+        """Take what comes, until the connection ends."""
+        while True:
+            data = await stream.receive_some(RECEIVE_BYTES)
+            if not data:
+                raise LinkLost("the primary closed the connection")
+            self.heard_ns = time.monotonic_ns()
+            for event in link.feed(bytes(data)):
+                await self.handle(event)
+
+    async def handle(self, event: Event) -> None:
+        """Do what an event of the link says."""
+        if isinstance(event, Stream):
+            await self.apply(event.data)
+        elif isinstance(event, Send):
+            self.say(event.data)
+        elif isinstance(event, Payload):
+            assert self.spool is not None
+            self.spool.write(event.data)
+            self.sync_bytes += len(event.data)
+            await trio.lowlevel.checkpoint()
+        elif isinstance(event, FullSync):
+            self.full_sync = event
+            self._set_state(SYNCING)
+            self.sync_bytes, self.sync_bytes_total = 0, -1
+            log("full_sync_begins", replid=event.replid, offset=event.offset)
+        elif isinstance(event, PayloadBegins):
+            self.sync_bytes_total = event.size
+            self.spool = Spool(os.path.dirname(self.node.persistence.snapshots.path()) or ".")
+        elif isinstance(event, PayloadEnds):
+            await self.load()
+        elif isinstance(event, PartialSync):
+            self.replication.rename_stream(event.replid)
+            if self.applier is None:
+                self.applier = StreamApplier(self.node)
+            self.applier.restart()
+            self.stream_begins("partial")
+        elif isinstance(event, Failed):
+            raise LinkLost(event.reason)
+
+    # -- full sync ----------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """The payload is whole: load it, and go on from there."""
+        spool, sync = self.spool, self.full_sync
+        assert spool is not None and sync is not None
+        node = self.node
+        loaded = Loaded(node)
+        done = False
+        self.loading = True
+        try:
+            for _ in load(node, spool, loaded):
+                await trio.lowlevel.checkpoint()
+            while node.ctx.gates & GATE_BUSY:
+                await trio.sleep(BUSY_SECONDS)
+            done = True
+        finally:
+            self.loading = False
+            if not done:
+                loaded.discard(node)
+        self.take(loaded, sync)
+        self.drop_payload()
+        self.stream_begins("full")
+
+    def take(self, loaded: Loaded, sync: FullSync) -> None:
+        """Change over to the data that was loaded; the append only file begins anew with it."""
+        node = self.node
+        node.ctx.session = None
+        self.in_step = False
+        appends = node.persistence.aof.enabled
+        if appends:
+            node.persistence.aof.turn(False)
+        take_over(node, loaded)
+        self.replication.restart_stream(sync.replid, sync.offset)
+        db = loaded.loader.facts.get(b"repl-stream-db", b"0")
+        index = int(db) if db.isdigit() and int(db) < len(node.keyspace.databases) else 0
+        self.applier = StreamApplier(node, index)
+        self.in_step = True
+        if appends:
+            try:
+                node.persistence.aof.turn(True)
+            except OSError as error:
+                log("aof_not_begun", level="ERROR", why=str(error))
+                node.persistence.aof.rewrite_scheduled = True
+
+    def stream_begins(self, kind: str) -> None:
+        """The data is the primary's as of `offset`."""
+        assert self.applier is not None
+        self.applier.asked = self.acknowledge
+        self._set_state(STREAMING)
+        self.got_through = True
+        # A primary that sent a marked payload goes on only when it hears of us.
+        self.acknowledge()
+        log("in_sync", kind=kind, replid=self.replication.replid, offset=self.replication.offset)
+
+    def drop_payload(self) -> None:
+        """The payload was loaded, or is not wanted any more."""
+        if self.spool is not None:
+            self.spool.close()
+        self.spool = None
+        self.full_sync = None
+
+    # -- the stream ---------------------------------------------------------------------------
+
+    async def apply(self, data: bytes) -> None:
+        """Apply a piece of the stream in slices, between which the loop serves others."""
+        applier = self.applier
+        assert applier is not None
+        applier.feed(data)
+        more = True
+        while more:
+            if self.node.ctx.gates & GATE_BUSY:
+                # A script of a client is half done.
+                await trio.sleep(BUSY_SECONDS)
+                continue
+            self.node.ctx.session = None
+            more = applier.step(time.monotonic_ns() + SLICE_NS)
+            self.node.persistence.commit()
+            if self.target is not None and self.target.node_id:
+                # Replies may wait for this.
+                self.acknowledge()
+            await trio.lowlevel.checkpoint()
+
+    # -- what clients are told ----------------------------------------------------------------
+
+    def figures(self) -> dict[str, str | int]:
+        """The fields of INFO replication of a replica."""
+        target, config = self.target, self.node.config
+        assert target is not None
+        up = self.state == STREAMING
+        found: dict[str, str | int] = {
+            "master_host": target.host, "master_port": target.port,
+            "master_link_status": "up" if up else "down",
+            "master_last_io_seconds_ago": self.silent_ms() // 1000 if up else -1,
+            "master_sync_in_progress": int(self.state == SYNCING),
+            "slave_read_repl_offset": self.read_offset(),
+            "slave_repl_offset": self.replication.offset,
+        }  # fmt: skip
+        if self.state == SYNCING:
+            total = self.sync_bytes_total
+            found |= {
+                "master_sync_total_bytes": max(total, 0),
+                "master_sync_read_bytes": self.sync_bytes,
+                "master_sync_left_bytes": total - self.sync_bytes,
+                "master_sync_perc": f"{100 * self.sync_bytes / total:.2f}" if total > 0 else "0.00",
+                "master_sync_last_io_seconds_ago": self.silent_ms() // 1000,
+            }
+        if not up:
+            found["master_link_down_since_seconds"] = int(time.time() - self.down_since_s)
+        return found | {
+            "slave_priority": config.integer("replica-priority"),
+            "slave_read_only": int(config.boolean("replica-read-only")),
+            "replica_announced": int(config.boolean("replica-announced")),
+        }
+
+    def read_offset(self) -> int:
+        """The offset of the last byte that came."""
+        waiting = 0 if self.applier is None else len(self.applier.raw)
+        return self.replication.offset + waiting
+
+
+def leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    """The single errors in a group of groups."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
