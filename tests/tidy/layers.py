@@ -116,6 +116,7 @@ EDGES = frozenset(
         "isthmus/node/persist/snapshot.py",
         "isthmus/node/replicate/follow.py",
         "isthmus/node/replicate/full_sync.py",
+        "isthmus/node/replicate/segments.py",
         "isthmus/node/server/cron.py",
         "isthmus/node/server/endpoints.py",
         "isthmus/node/server/facts.py",

@@ -419,6 +419,11 @@ class Primary:
             )
         return found
 
+    def buffers(self) -> int:
+        """Bytes that wait in the connections of replicas."""
+        peers = [replica.peer() for replica in self.replicas.values()]
+        return sum(peer.pending_output() for peer in peers if peer is not None)
+
     # -- timers -------------------------------------------------------------------------------
 
     def cron(self) -> None:
