@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -22,10 +21,8 @@ import redis
 from tests.e2e.test_persistence import node
 from tests.oracle.grammar import Grammar
 from tests.oracle.test_aof import DISTURBING, GROUPS, LINES
-from tests.persist import holdings
 from tests.support.peer import Peer
-from tests.support.servers import Server, redis8, redis_server
-from tests.support.store import RedisReplyError
+from tests.support.servers import Server, redis8
 
 pytestmark = [pytest.mark.oracle, pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -116,14 +113,6 @@ def pair(
                 watched.close()
 
 
-def call(peer: Peer, *argv: Any) -> Any:
-    peer.send(*argv)
-    try:
-        return peer.receive()
-    except RedisReplyError:
-        return None
-
-
 def requests(count: int, seed: int) -> Iterator[list[bytes]]:
     """Requests of all kinds, that do not wait."""
     draw = random.Random(seed)
@@ -143,12 +132,12 @@ def test_random_streams(seed: int, tmp_path: Path) -> None:
     with pair(redis8, tmp_path) as both:
         both.await_link()
         for at, argv in enumerate(requests(3000, seed)):
-            call(both.primary, *argv)
+            both.primary(*argv)
             if at % 500 == 499:
-                call(both.primary, "EXEC")
+                both.primary("EXEC")
                 both.primary("SELECT", 0)
                 both.same()
-        call(both.primary, "EXEC")
+        both.primary("EXEC")
         both.primary("SELECT", 0)
         both.same()
         assert both.stat("sync_full") == 1
@@ -275,8 +264,7 @@ def test_two_at_once_get_one_cut_and_writes_need_them(tmp_path: Path) -> None:
             other("REPLICAOF", "NO", "ONE")
             both.until(lambda: both.facts(both.primary)["connected_slaves"] == "1")
             for line in ("SET k x", "EVAL return(redis.call('SET',KEYS[1],1)) 1 k"):
-                with pytest.raises(RedisReplyError, match="Not enough good replicas"):
-                    both.primary(*line.split())
+                assert "Not enough good replicas" in str(both.primary(*line.split()))
             assert both.primary("GET", "k") == b"w"
 
 
@@ -296,7 +284,9 @@ def test_redis_cli_follows(tmp_path: Path) -> None:
         port = client.connection_pool.connection_kwargs["port"]
         client.set("k", "v")
         following = subprocess.Popen(
-            [program, "-p", str(port), "--replica"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [program, "-p", str(port), "--replica"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         try:
             while client.info("replication").get("slave0", {}).get("state") != "online":

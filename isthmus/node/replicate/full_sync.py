@@ -153,7 +153,7 @@ class FullSyncs:
         """Give every replica the file."""
         for replica in replicas:
             if replica.peer() is not None:
-                self.primary.saved(replica, open(path, "rb"), size)  # noqa: SIM115
+                self.primary.saved(replica, open(path, "rb"), size)
         os.unlink(path)
 
     def over(self, replicas: list[AttachedReplica], problem: str | None) -> None:

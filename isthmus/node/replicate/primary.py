@@ -9,8 +9,9 @@ cut (a full sync). States, with the words of INFO:
     SAVING     wait_bgsave    the cut goes to a file first    the same
     SENDING    send_bulk      the cut goes to the replica     the cut ($EOF:), by full_sync.py
     READING    send_bulk      the file is there               the file ($length), piece by piece
-    READY      online         $EOF: is out                    nothing, until it acknowledges: it finds
-                              the end of the cut by its last 40 bytes, which nothing may follow
+    READY      online         $EOF: is out                    nothing, until it acknowledges, for it
+                                                              finds the end of the cut by the last
+                                                              bytes of all that it has read
     ONLINE     online         $length is out; its first ACK;  the stream
                               a partial sync
 
@@ -396,9 +397,7 @@ class Primary:
         wanted = self.config.integer("min-replicas-to-write")
         lag = self.config.integer("min-replicas-max-lag")
         ctx = self.node.ctx
-        few = (
-            wanted > 0 and lag > 0 and self.replication.role == "primary" and self.good() < wanted
-        )
+        few = wanted > 0 and lag > 0 and self.replication.role == "primary" and self.good() < wanted
         ctx.gates = ctx.gates | GATE_REPLICAS if few else ctx.gates & ~GATE_REPLICAS
 
     # -- what is told of them -----------------------------------------------------------------

@@ -36,7 +36,7 @@ class Segments:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.files: deque[Segment] = deque()
-        self.bytes = 0
+        self.size = 0
         self.start = 0
 
     def append(self, offset: int, data: bytearray) -> None:
@@ -52,9 +52,9 @@ class Segments:
                 done = os.pwrite(last.descriptor, view, last.size)
                 view = view[done:]
                 last.size += done
-                self.bytes += done
+                self.size += done
         except OSError as error:
-            log("backlog_on_disk_lost", level="WARN", why=str(error), bytes=self.bytes)
+            log("backlog_on_disk_lost", level="WARN", why=str(error), bytes=self.size)
             self.clear()
 
     def read(self, offset: int, bytes_max: int) -> bytes:
@@ -80,11 +80,11 @@ class Segments:
     def trim(self, bytes_max: int, keep_from: int) -> None:
         """Give up the oldest files that are more than enough and end before `keep_from`."""
         files = self.files
-        while files and self.bytes - files[0].size >= bytes_max:
+        while files and self.size - files[0].size >= bytes_max:
             first = files[0]
             if first.start + first.size > keep_from:
                 break
-            self.bytes -= first.size
+            self.size -= first.size
             os.close(first.descriptor)
             files.popleft()
         self.start = files[0].start if files else 0
@@ -94,7 +94,7 @@ class Segments:
         for segment in self.files:
             os.close(segment.descriptor)
         self.files.clear()
-        self.bytes = 0
+        self.size = 0
 
 
 def nameless_file(folder: str) -> int:
