@@ -139,7 +139,8 @@ def flags_of(ctx: Context, client: ClientState) -> bytes:
     how = ctx.node.tracking.clients.get(client)
     dirty = any(db.version(key) != version for (db, key), version in client.watched.items())
     letters = (
-        (client.replica is not None, b"S"), (client in ctx.node.monitors.clients, b"O"), (client.subscriber, b"P"),
+        (client.replica is not None, b"S"), (client in ctx.node.monitors.clients, b"O"),
+        (client.subscriber, b"P"),
         (client.in_multi, b"x"), (client.blocked is not None, b"b"), (how is not None, b"t"),
         (how is not None and how.broken, b"R"), (how is not None and how.bcast, b"B"),
         (dirty, b"d"), (client.closing, b"c"), (client.close_now, b"A"),

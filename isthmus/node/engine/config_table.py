@@ -50,9 +50,12 @@ EFFECTIVE = frozenset(
     hash-max-listpack-value hide-user-data-from-log hll-sparse-max-bytes latency-monitor-threshold
     latency-tracking latency-tracking-info-percentiles lfu-decay-time lfu-log-factor
     list-max-listpack-size logfile loglevel maxclients maxmemory maxmemory-clients
-    maxmemory-eviction-tenacity maxmemory-policy maxmemory-samples no-appendfsync-on-rewrite
-    notify-keyspace-events oom-score-adj oom-score-adj-values pidfile port protected-mode
-    proto-max-bulk-len rdb-save-incremental-fsync rdbchecksum rdbcompression requirepass save
+    maxmemory-eviction-tenacity maxmemory-policy maxmemory-samples min-replicas-max-lag
+    min-replicas-to-write no-appendfsync-on-rewrite notify-keyspace-events oom-score-adj
+    oom-score-adj-values pidfile port protected-mode proto-max-bulk-len rdb-save-incremental-fsync
+    rdbchecksum rdbcompression repl-backlog-size repl-backlog-ttl repl-diskless-sync
+    repl-diskless-sync-delay repl-diskless-sync-max-replicas repl-ping-replica-period repl-timeout
+    requirepass save
     set-max-intset-entries set-max-listpack-entries set-max-listpack-value shutdown-on-sigint
     shutdown-on-sigterm slowlog-log-slower-than slowlog-max-len stop-writes-on-bgsave-error
     stream-node-max-bytes stream-node-max-entries supervised syslog-enabled syslog-facility

@@ -5,8 +5,8 @@ the offset of a byte is its place in it. The first byte is at offset 1, as in Re
 offset of the last byte there is, so a replica that has everything has `end` as well, and asks for
 `end + 1`. `start` is the offset of the oldest byte still here.
 
-Bytes are kept in chunks of about `CHUNK_BYTES`, of which the oldest goes when the others are enough.
-With `older`, a place for what memory has no room for (segments.py), it goes there instead, and
+Bytes are kept in chunks of about `CHUNK_BYTES`; the oldest goes when the others are enough. With
+`older`, a place for what memory has no room for (segments.py), it goes there instead, and
 `start` is the oldest byte there. A full sync under way says by `keep_from` from where on it will
 need the stream: nothing behind that is given up, however much it becomes.
 """
@@ -27,7 +27,7 @@ class Older(Protocol):
     """Where the part of a stream goes that memory has no room for."""
 
     start: int
-    bytes: int
+    size: int
 
     def append(self, offset: int, data: bytearray) -> None: ...
 
@@ -79,9 +79,9 @@ class Backlog:
             first, data = chunks.popleft()
             if older is not None:
                 older.append(first, data)
-        if older is not None and older.bytes:
+        if older is not None and older.size:
             older.trim(self.older_bytes_max, self.keep_from)
-        if older is not None and older.bytes:
+        if older is not None and older.size:
             self.start = older.start
         elif chunks:
             self.start = chunks[0][0]

@@ -9,8 +9,9 @@ cut (a full sync). States, with the words of INFO:
     SAVING     wait_bgsave    the cut goes to a file first    the same
     SENDING    send_bulk      the cut goes to the replica     the cut ($EOF:), by full_sync.py
     READING    send_bulk      the file is there               the file ($length), piece by piece
-    READY      online         $EOF: is out                    nothing, until it acknowledges: it finds
-                              the end of the cut by its last 40 bytes, which nothing may follow
+    READY      online         $EOF: is out                    nothing, until it acknowledges, for it
+                                                              finds the end of the cut by the last
+                                                              bytes of all that it has read
     ONLINE     online         $length is out; its first ACK;  the stream
                               a partial sync
 
@@ -419,6 +420,11 @@ class Primary:
                 f"state={STATE_WORDS[replica.state]},offset={replica.acked},lag={lag}"
             )
         return found
+
+    def buffers(self) -> int:
+        """Bytes that wait in the connections of replicas."""
+        peers = [replica.peer() for replica in self.replicas.values()]
+        return sum(peer.pending_output() for peer in peers if peer is not None)
 
     # -- timers -------------------------------------------------------------------------------
 

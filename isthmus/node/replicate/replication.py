@@ -16,7 +16,7 @@ from typing import Any
 
 from isthmus.node.engine.effect_log import Effect
 from isthmus.node.persist.aof_format import NO_DB, encode_batch
-from isthmus.node.replicate.backlog import Backlog
+from isthmus.node.replicate.backlog import Backlog, Older
 from isthmus.node.replicate.primary import Primary
 
 PRIMARY, REPLICA = "primary", "replica"
@@ -46,6 +46,8 @@ class Replication:
         self.follower: Any = None
         # True while effects are encoded: from the first replica on, and always in a cluster.
         self.recording = False
+        # There are messages among the effects.
+        self.messages = False
         # Those who follow this node.
         self.primary = Primary(self)
         node.config.on_change(SIZE, self._resized)
@@ -75,6 +77,11 @@ class Replication:
     def _resized(self, text: str) -> None:
         self.backlog.bytes_max = self.node.config.integer(SIZE)
         self.backlog.trim()
+
+    def keep_on_disk(self, older: Older, megabytes: int) -> None:
+        """Let `older` have what the backlog has no memory for, up to so much."""
+        self.backlog.older = older
+        self.backlog.older_bytes_max = megabytes << 20
 
     def new_id(self) -> None:
         """Go on under another id, which nobody has followed yet."""
@@ -111,7 +118,11 @@ class Replication:
         self.recording = False
 
     def effects(self, batch: list[Effect]) -> None:
-        """Changes of data: into the stream."""
+        """Changes of data, and messages between them: into the stream."""
+        if self.messages:
+            self.messages = False
+            batch = [effect if effect.event or effect.argv[0] else revealed(effect)
+                     for effect in batch]  # fmt: skip
         data, self.db = encode_batch(batch, self.db)
         if data:
             self.hold()
@@ -119,6 +130,17 @@ class Replication:
             session = self.node.ctx.session
             if session is not None:
                 session.write_offset = self.backlog.end
+
+    def message(self, db: int, argv: list[bytes]) -> None:
+        """A message was published: replicas hear of it in its place among the changes.
+
+        It is no change of data: it is in the log as an event without a name, which other sinks pass
+        over.
+        """
+        if self.recording:
+            self.messages = True
+            self.node.keyspace.log.note(db, b"", b"", b"")
+            self.node.keyspace.log.batch[-1].argv[1:] = [argv[0].upper(), *argv[1:]]
 
     def feed(self, data: bytes) -> None:
         """The stream goes on with `data`: keep it, and send it to those who follow."""
@@ -195,3 +217,8 @@ class Replication:
             self.replid2, self.second_offset = self.replid, self.offset + 1
             self.replid = replid
             self.primary.let_go("the stream has another id")
+
+
+def revealed(effect: Effect) -> Effect:
+    """The command that a message hides behind its empty name."""
+    return effect._replace(argv=effect.argv[1:])

@@ -40,6 +40,7 @@ from isthmus.node.persist.recover import RecoverError, recover
 from isthmus.node.replicate.follow import Follower
 from isthmus.node.replicate.full_sync import FullSyncs
 from isthmus.node.replicate.replication import Replication
+from isthmus.node.replicate.segments import Segments
 from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.server import allocator
 from isthmus.node.server.cron import Alarm, Cron
@@ -91,6 +92,9 @@ class NodeServer:
         self.persistence.aof.hold = self.pump.hold
         self.node.replication.primary.stir = self.stir
         FullSyncs(self.node)
+        if args.backlog_disk_mb > 0 and (args.data_dir or not args.coordinator):
+            older = Segments(args.data_dir or ".")
+            self.node.replication.keep_on_disk(older, args.backlog_disk_mb)
         self.persistence.snapshots.background = self.walk_between_turns
         self.cron = Cron(self.node, self.pump)
         self.mover = Mover(self.node)

@@ -64,6 +64,11 @@ def parser() -> argparse.ArgumentParser:
         "--script-memory-mb", type=int, default=1024, metavar="MB",
         help="what all Lua scripts may take together (%(default)s)",
     )  # fmt: skip
+    it.add_argument(
+        "--backlog-disk-mb", type=int, default=256, metavar="MB",
+        help="how much of the replication stream is kept on disk for slow replicas, beyond "
+        "repl-backlog-size in memory (%(default)s)",
+    )  # fmt: skip
     it.add_argument("--zone", default="a", help="availability zone (%(default)s)")
     it.add_argument("--region", default="local", help="region (%(default)s)")
     it.add_argument(
