@@ -71,6 +71,7 @@ class ClusterView:
     def __init__(self, my_id: str, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.my_id = my_id
         self.mine = bytearray(SLOTS)  # 1: this node serves the slot
+        self.copied = bytearray(SLOTS)  # 1: it is a replica of the slot's shard, and may be read
         self.state_ok = False
         self.cluster_id = ""
         self.epoch = 0
@@ -103,16 +104,19 @@ class ClusterView:
         if epoch < self.epoch:
             return False
         owners: list[ShardInfo | None] = [None] * SLOTS
-        mine = bytearray(SLOTS)
+        mine, copied = bytearray(SLOTS), bytearray(SLOTS)
         for shard in shards:
             for first, last in shard.slots:
                 owners[first : last + 1] = [shard] * (last + 1 - first)
                 if shard.primary.id == self.my_id:
                     mine[first : last + 1] = b"\x01" * (last + 1 - first)
+                elif any(replica.id == self.my_id for replica in shard.replicas):
+                    copied[first : last + 1] = b"\x01" * (last + 1 - first)
         self.cluster_id, self.epoch = cluster, epoch
         self.nodes, self.shards, self._owners = nodes, shards, owners
         self.fenced = ""
         self.mine[:] = mine  # in place: the execute gate may hold the array
+        self.copied[:] = copied
         self.state_ok = all(owner is not None and owner.covered for owner in owners)
         self.durability = str(topology.get("durability", ""))
         self.lease_ms = lease_ms
@@ -123,6 +127,7 @@ class ClusterView:
         self.fenced = why
         self.state_ok = False
         self.mine[:] = bytes(SLOTS)
+        self.copied[:] = bytes(SLOTS)
 
     # --- answers for clients ---
 

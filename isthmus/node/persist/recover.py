@@ -222,7 +222,9 @@ class Recovery:
             if size == 0:
                 raise RecoverError(f"The snapshot {path} is empty. {advice(path)}")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                end = yield from self.load_rdb(data, path, 0, False, merge)
+                # A replica keeps what its primary may still work with.
+                keep = bool(self.node.config.text("replicaof"))
+                end = yield from self.load_rdb(data, path, 0, keep, merge)
                 if end != size:
                     log("snapshot_has_more", level="WARN", file=path, bytes=size - end)
         self.kept.snapshots.last_save_s = int(os.path.getmtime(path))
@@ -249,6 +251,7 @@ class Recovery:
             loader.finish()
             self.loading.keys_loaded += report.keys
             self.loading.keys_expired += report.expired
+            self.loading.facts = loader.facts
             # A fact for people, which nothing relies on.
             told = loader.facts.get(b"used-mem", b"")
             self.loading.used_mem_then = int(told) if told.isdigit() and len(told) < 20 else 0

@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import trio
 
+from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import GATE_BUSY, GATE_REPLICA
 from isthmus.node.replicate.apply import StreamApplier, StreamError
 from isthmus.node.replicate.full_load import Loaded, PayloadRefused, Spool, load, take_over
@@ -41,8 +43,9 @@ from isthmus.node.replicate.replica import (
     ReplicaLink,
     Send,
     Stream,
+    is_id,
 )
-from isthmus.node.replicate.replication import REPLICA, Replication
+from isthmus.node.replicate.replication import NO_ID, REPLICA, Replication
 from isthmus.wire.logs import log
 from isthmus.wire.resp import pack
 
@@ -54,6 +57,13 @@ TICK_SECONDS = 0.1
 ACK_SECONDS = 1.0
 BACKOFF_SECONDS = 0.05
 BACKOFF_SECONDS_MAX = 1.0
+# Who waits for these goes on waiting when the node begins to follow; all others are cut off.
+WAIT_ON = (b"postponed", b"suspended", b"snapshot", b"aof")
+ROLE_CHANGED = (
+    b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> "
+    b"replica?)\r\n"
+)
+SYNCS_NOTED_MAX = 1024
 # Bytes that wait to be sent: acknowledgements to a primary that does not read.
 OUT_BYTES_MAX = 64 * 1024
 
@@ -72,6 +82,9 @@ class Target:
     epoch: int = 0
 
 
+NOBODY = Target("", 0)
+
+
 class Follower:
     """The task that follows; `node.replication.follower`."""
 
@@ -87,6 +100,8 @@ class Follower:
         # The data is what the stream had at `replication.offset`.
         self.in_step = False
         self.applier: StreamApplier | None = None
+        # The link as one of the node's clients, while there is a stream.
+        self.client: ClientState | None = None
         self.scope: trio.CancelScope | None = None
         self.changed = trio.Event()
         self.out = bytearray()
@@ -99,6 +114,9 @@ class Follower:
         self.sync_bytes = 0
         self.sync_bytes_total = -1
         self.got_through = False
+        # (bytes written to the append only file, the offset of the stream that they reach).
+        self.written: deque[tuple[int, int]] = deque()
+        self.on_disk = 0
         config = node.config
         config.on_change("replica-read-only", self._regate)
         config.on_change("replica-serve-stale-data", self._regate)
@@ -120,19 +138,35 @@ class Follower:
 
     def unfollow(self) -> None:
         """Follow nobody: lead, with the data as it is."""
-        if self.target is None:
+        replication = self.replication
+        if self.target is None and replication.role != REPLICA:
             return
         self._aim(None)
         self.applier = None
+        if not self.in_step:
+            # The data is of no stream that anybody knows: nobody may go on with it as if it were.
+            replication.restart_stream(self.node.random_bytes(20).hex(), replication.offset)
         self.in_step = False
-        self.replication.become_primary()
-        log("leads", replid=self.replication.replid, offset=self.replication.offset)
+        replication.become_primary()
+        log("leads", replid=replication.replid, offset=replication.offset)
 
-    def restored(self, replid: str, offset: int, db: int) -> None:
-        """The data that was loaded at the start is that of a stream at `offset`."""
-        self.replication.restart_stream(replid, offset)
-        self.applier = StreamApplier(self.node, db)
-        self.in_step = True
+    def restored_from(self, facts: dict[bytes, bytes]) -> None:
+        """The data was loaded from a snapshot that says so of itself: it may be that of a stream
+        at an offset, and go on from there."""
+        replid, offset = facts.get(b"repl-id", b""), facts.get(b"repl-offset", b"")
+        if is_id(replid) and replid.decode() != NO_ID and offset.isdigit() and len(offset) < 19:
+            # Until it is told otherwise: if it leads, then under another id, for others may have
+            # more of this stream than the snapshot.
+            self.replication.become_replica()
+            self.replication.restart_stream(replid.decode(), int(offset))
+            self.applier = StreamApplier(self.node, self.selected(facts))
+            self.in_step = True
+
+    def selected(self, facts: dict[bytes, bytes]) -> int:
+        """The database that a snapshot says is selected in the stream behind it."""
+        told = facts.get(b"repl-stream-db", b"0")
+        index = int(told) if told.isdigit() and len(told) < 10 else 0
+        return index if index < len(self.node.keyspace.databases) else 0
 
     def reconnect(self, why: str) -> None:
         """Give up the connection, if there is one."""
@@ -149,8 +183,9 @@ class Follower:
         self._regate()
         if target is not None:
             for blocked in list(node.blocking.clients.values()):
-                if blocked.keys:
-                    node.blocking.unblock(blocked.client, True)
+                if blocked.kind not in WAIT_ON:
+                    node.blocking.answer(blocked.client, ROLE_CHANGED)
+                    blocked.client.close()
         else:
             for db in node.keyspace.databases:
                 db.look_for_due()
@@ -173,11 +208,13 @@ class Follower:
             self.down_since_s = time.time()
         self.state = state
 
-    def silent_ms(self) -> int:
-        """For how long the primary has said nothing; -1 if it never said anything."""
+    def silent_ms(self, now_ns: int | None = None) -> int:
+        """For how long the primary has said nothing (as of now_ns, monotonic); -1 if it never
+        said anything."""
         if self.heard_ns == 0:
             return -1
-        return (time.monotonic_ns() - self.heard_ns) // 1_000_000
+        now_ns = time.monotonic_ns() if now_ns is None else now_ns
+        return max(now_ns - self.heard_ns, 0) // 1_000_000
 
     # -- the task -----------------------------------------------------------------------------
 
@@ -232,6 +269,7 @@ class Follower:
             log("stream_refused", level="ERROR", why=self.problem, then="full sync")
         finally:
             self.drop_payload()
+            self.hide_link()
 
     def introduction(self, target: Target) -> Introduction:
         """What we say to a primary."""
@@ -264,9 +302,33 @@ class Follower:
             self.may_send.set()
 
     def acknowledge(self) -> None:
-        """Tell the primary how far we are."""
+        """Tell the primary how far we are, and how far the append only file is on the disk."""
         words = [b"REPLCONF", b"ACK", b"%d" % self.replication.offset]
+        if self.node.persistence.aof.enabled:
+            words += [b"FACK", b"%d" % self.synced_offset()]
         self.say(pack(words))
+
+    def commit(self) -> None:
+        """Write what was applied to the append only file, and note what stands there."""
+        aof = self.node.persistence.aof
+        self.node.persistence.commit()
+        if not aof.enabled or aof.buffer:
+            return
+        noted = (aof.written, self.replication.offset)
+        if self.written and (
+            self.written[-1][0] == noted[0] or len(self.written) >= SYNCS_NOTED_MAX
+        ):
+            # The same bytes, or too many notes: the last one says later what it would say.
+            self.written[-1] = noted
+        else:
+            self.written.append(noted)
+
+    def synced_offset(self) -> int:
+        """Up to where the stream is in an append only file on the disk."""
+        synced = self.node.persistence.aof.synced
+        while self.written and self.written[0][0] <= synced:
+            self.on_disk = self.written.popleft()[1]
+        return self.on_disk
 
     async def tick(self) -> None:
         """Acknowledge each second, and look at how long the primary has been silent."""
@@ -361,10 +423,13 @@ class Follower:
             node.persistence.aof.turn(False)
         take_over(node, loaded)
         self.replication.restart_stream(sync.replid, sync.offset)
-        db = loaded.loader.facts.get(b"repl-stream-db", b"0")
-        index = int(db) if db.isdigit() and int(db) < len(node.keyspace.databases) else 0
+        index = self.selected(loaded.loader.facts)
         self.applier = StreamApplier(node, index)
+        self.replication.db = index
         self.in_step = True
+        self.written.clear()
+        # The file that begins has none of it until it is rewritten, which Redis counts likewise.
+        self.on_disk = 0
         if appends:
             try:
                 node.persistence.aof.turn(True)
@@ -376,11 +441,31 @@ class Follower:
         """The data is the primary's as of `offset`."""
         assert self.applier is not None
         self.applier.asked = self.acknowledge
+        self.show_link()
         self._set_state(STREAMING)
         self.got_through = True
         # A primary that sent a marked payload goes on only when it hears of us.
         self.acknowledge()
         log("in_sync", kind=kind, replid=self.replication.replid, offset=self.replication.offset)
+
+    def show_link(self) -> None:
+        """Have the primary among the clients, as Redis does: CLIENT LIST shows it, with flag M."""
+        node, target = self.node, self.target
+        assert self.applier is not None and target is not None
+        client = self.applier.client
+        if client.id < 0:
+            client.id = node.next_client_id
+            node.next_client_id += 1
+        client.address = f"{target.host}:{target.port}".encode()
+        client.created_ms = client.active_ms = node.clock.now_ms
+        self.client = node.clients[client.id] = client
+
+    def hide_link(self) -> None:
+        """The connection is gone."""
+        if self.client is not None:
+            self.node.clients.pop(self.client.id, None)
+            self.node.client_memory.forget(self.client)
+        self.client = None
 
     def drop_payload(self) -> None:
         """The payload was loaded, or is not wanted any more."""
@@ -396,6 +481,7 @@ class Follower:
         applier = self.applier
         assert applier is not None
         applier.feed(data)
+        applier.client.active_ms = self.node.clock.now_ms
         more = True
         while more:
             if self.node.ctx.gates & GATE_BUSY:
@@ -404,7 +490,7 @@ class Follower:
                 continue
             self.node.ctx.session = None
             more = applier.step(time.monotonic_ns() + SLICE_NS)
-            self.node.persistence.commit()
+            self.commit()
             if self.target is not None and self.target.node_id:
                 # Replies may wait for this.
                 self.acknowledge()
@@ -414,8 +500,7 @@ class Follower:
 
     def figures(self) -> dict[str, str | int]:
         """The fields of INFO replication of a replica."""
-        target, config = self.target, self.node.config
-        assert target is not None
+        target, config = self.target or NOBODY, self.node.config
         up = self.state == STREAMING
         found: dict[str, str | int] = {
             "master_host": target.host, "master_port": target.port,
@@ -441,6 +526,11 @@ class Follower:
             "slave_read_only": int(config.boolean("replica-read-only")),
             "replica_announced": int(config.boolean("replica-announced")),
         }
+
+    def address(self) -> tuple[str, int]:
+        """Where the primary is."""
+        target = self.target or NOBODY
+        return target.host, target.port
 
     def read_offset(self) -> int:
         """The offset of the last byte that came."""

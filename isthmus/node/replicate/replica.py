@@ -7,9 +7,9 @@ What is said, in Redis' own words (a replica asks, the primary answers):
     REPLCONF listening-port N               +OK; an old primary may know none of these
     REPLCONF ip-address A
     REPLCONF capa eof capa psync2
-    REPLCONF isthmus-node ID isthmus-epoch N     in a cluster only; +OK, or we are not of its shard
-    PSYNC replid offset                     ? -1: everything. `offset` is that of the first byte that
-                                            is not here yet
+    REPLCONF isthmus-node ID isthmus-epoch N    in a cluster; +OK, or we are not of its shard
+    PSYNC replid offset                     `offset` is that of the first byte that is not here
+                                            yet; ? -1: everything
 
     +FULLRESYNC replid offset               a snapshot follows, then the stream behind `offset`
         $<length>, the bytes                or  $EOF:<mark of 40 bytes>, bytes, the mark

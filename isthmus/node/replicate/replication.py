@@ -58,8 +58,9 @@ class Replication:
         return self.backlog.end
 
     def has_stream(self) -> bool:
-        """True if id and offset say what the data is: on a primary, once there is a stream."""
-        return self.recording or self.role != PRIMARY
+        """True if id and offset say what the data is: on a primary, once there is a stream; on a
+        replica, once it has been in step with its primary."""
+        return self.recording or (self.role == REPLICA and self.follower.in_step)
 
     def figures(self) -> dict[str, str | int]:
         """The fields of INFO replication, as far as they are the same for both roles."""

@@ -287,6 +287,8 @@ class NodeServer:
         port = address.rpartition(":")[2]
         self.follower.port = int(port) if port.isdigit() else 0
         words = self.node.config.text("replicaof").split()
+        if words and not self.persistence.aof.enabled:
+            self.follower.restored_from(self.persistence.loading.facts)
         if words:
             self.follower.follow(words[0], int(words[1]))
 
