@@ -118,6 +118,7 @@ EDGES = frozenset(
         "isthmus/node/replicate/follow.py",
         "isthmus/node/replicate/full_load.py",
         "isthmus/node/replicate/full_sync.py",
+        "isthmus/node/replicate/quarantine.py",
         "isthmus/node/replicate/segments.py",
         "isthmus/node/server/cron.py",
         "isthmus/node/server/endpoints.py",

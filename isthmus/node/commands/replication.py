@@ -210,6 +210,11 @@ def replconf(ctx: Context, argv: list[bytes]) -> None:
         elif word == b"ack":
             acknowledged(ctx, argv, at)
             return
+        elif word == b"isthmus-tail":
+            stream = ctx.node.replication
+            replid = value.decode("ascii", "replace").lower()
+            ctx.reply.integer(-1 if stream is None else stream.common(replid))
+            return
         elif word == b"getack":
             # Meant for replicas; a primary says nothing, as in Redis.
             return

@@ -17,6 +17,7 @@ import mmap
 import os
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -34,7 +35,7 @@ from isthmus.node.persist.aof_manifest import (
     should_upgrade,
     upgraded,
 )
-from isthmus.node.persist.aof_scan import AofRefused, AofScanner, End, judge
+from isthmus.node.persist.aof_scan import AofRefused, AofScanner, End, Place, judge
 from isthmus.node.persist.replay import AofReplay, DatabaseMissing, ReplayError
 from isthmus.node.persist.snapshot_read import KeyspaceLoader, Report, read_snapshot
 from isthmus.node.values.keys import delete
@@ -48,6 +49,16 @@ AOF_CUT_BYTES_MAX = 64 * 1024 * 1024
 SLICE_SECONDS = 0.02
 PROGRESS_SECONDS = 5.0
 RDB_MAGIC = b"REDIS"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundStream:
+    """What the append only file says of the replication stream that its data is of."""
+
+    path: str
+    places: list[Place]
+    exact: bool  # the last place is behind the last command
+    db: int  # selected behind it
 
 
 class RecoverError(Exception):
@@ -205,6 +216,11 @@ class Recovery:
                 raise RecoverError(other_databases(f"The append only file {path}", error)) from None
             raise RecoverError(f"Bad command in the append only file {path}: {error}") from None
         assert scanner.end is not None
+        # Only what is said behind everything is said of everything.
+        exact = scanner.placed == scanner.commands
+        self.loading.stream = FoundStream(
+            path, list(scanner.places), exact, max(replay.client.db.index, 0)
+        )
         return scanner.end
 
     # -- the snapshot -------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import GATE_BUSY, GATE_REPLICA
 from isthmus.node.replicate.apply import StreamApplier, StreamError
 from isthmus.node.replicate.full_load import Loaded, PayloadRefused, Spool, load, take_over
+from isthmus.node.replicate.quarantine import Receipt, count, keep, tail_from_file, tail_of
 from isthmus.node.replicate.replica import (
     NO_OFFSET,
     Event,
@@ -117,6 +119,8 @@ class Follower:
         # (bytes written to the append only file, the offset of the stream that they reach).
         self.written: deque[tuple[int, int]] = deque()
         self.on_disk = 0
+        # Told of what had to be given up; set by the composition root.
+        self.lost: Callable[[Receipt], None] = lambda receipt: None
         config = node.config
         config.on_change("replica-read-only", self._regate)
         config.on_change("replica-serve-stale-data", self._regate)
@@ -160,6 +164,16 @@ class Follower:
             self.replication.become_replica()
             self.replication.restart_stream(replid.decode(), int(offset))
             self.applier = StreamApplier(self.node, self.selected(facts))
+            self.in_step = True
+
+    def restored_from_aof(self, found: Any) -> None:
+        """The data was loaded from an append only file, which says which stream it is (or does
+        not, if it has no places)."""
+        if found.places and found.exact:
+            last = found.places[-1]
+            self.replication.become_replica()
+            self.replication.restart_stream(last.replid, last.offset)
+            self.applier = StreamApplier(self.node, found.db)
             self.in_step = True
 
     def selected(self, facts: dict[bytes, bytes]) -> int:
@@ -373,6 +387,7 @@ class Follower:
         elif isinstance(event, FullSync):
             self.full_sync = event
             self._set_state(SYNCING)
+            self.quarantine(event)
             self.sync_bytes, self.sync_bytes_total = 0, -1
             log("full_sync_begins", replid=event.replid, offset=event.offset)
         elif isinstance(event, PayloadBegins):
@@ -388,6 +403,41 @@ class Follower:
             self.stream_begins("partial")
         elif isinstance(event, Failed):
             raise LinkLost(event.reason)
+
+    # -- what is given up ---------------------------------------------------------------------
+
+    def quarantine(self, sync: FullSync) -> None:
+        """Keep what this node has of its stream and the primary has not, before it is replaced."""
+        replication, target = self.replication, self.target
+        offset = replication.offset
+        if not self.in_step or target is None or not 0 <= sync.common < offset:
+            return
+        receipt = Receipt(
+            shard=-1 if self.node.duty is None else self.node.duty.shard, epoch=target.epoch,
+            node=self.node.run_id, new_primary=target.node_id, replid=replication.replid,
+            from_offset=sync.common + 1, to_offset=offset, written_ms=self.node.clock.now_ms,
+        )  # fmt: skip
+        receipt.first_ms, receipt.last_ms = replication.times_behind(sync.common)
+        try:
+            data = tail_of(replication, sync.common)
+            found = self.node.persistence.loading.stream
+            if data is None and found is not None:
+                tail = tail_from_file(found.path, found.places, sync.common)
+                data, receipt.exact = (None, False) if tail is None else tail
+            receipt.kept = data is not None
+            if data is not None:
+                count(receipt, data)
+            path = keep(os.getcwd(), receipt, data)
+        except OSError as error:
+            # Nothing may be given up before it is kept: the link is tried again.
+            raise LinkLost(f"the quarantine cannot be written: {error}") from error
+        # Once is enough, should this sync break off and be begun again.
+        self.in_step = False
+        log(
+            "quarantined", level="WARN", receipt=path, commands=receipt.commands,
+            keys=receipt.key_count, bytes=receipt.bytes, kept=receipt.kept,
+        )  # fmt: skip
+        self.lost(receipt)
 
     # -- full sync ----------------------------------------------------------------------------
 

@@ -432,6 +432,7 @@ class Primary:
         """Ten times a second: what is due, and who is silent for too long."""
         now_ms = self.node.clock.now_ms
         replication = self.replication
+        replication.note_time(now_ms)
         if not self.replicas:
             ttl_ms = self.config.integer("repl-backlog-ttl") * SECOND_MS
             alone = replication.recording and self.alone_since_ms and self.node.cluster is None

@@ -11,6 +11,7 @@ happened before is in no stream.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ from isthmus.node.replicate.primary import Primary
 
 PRIMARY, REPLICA = "primary", "replica"
 NO_ID = "0" * 40
+# At ten a second, a minute.
+TIMES_MAX = 600
 SIZE = "repl-backlog-size"
 STREAMING = "streaming"
 READ_ONLY = b"READONLY You can't write against a read only replica."
@@ -48,6 +51,8 @@ class Replication:
         self.recording = False
         # There are messages among the effects.
         self.messages = False
+        # (offset, Unix ms) of how far the stream was when, for a while.
+        self._times: deque[tuple[int, int]] = deque(maxlen=TIMES_MAX)
         # Those who follow this node.
         self.primary = Primary(self)
         node.config.on_change(SIZE, self._resized)
@@ -61,6 +66,33 @@ class Replication:
         """True if id and offset say what the data is: on a primary, once there is a stream; on a
         replica, once it has been in step with its primary."""
         return self.recording or (self.role == REPLICA and self.follower.in_step)
+
+    def note_time(self, now_ms: int) -> None:
+        """Note how far the stream is at this time (Unix ms), now and then."""
+        if not self._times or self._times[-1][0] != self.offset:
+            self._times.append((self.offset, now_ms))
+
+    def times_behind(self, offset: int) -> tuple[int, int]:
+        """From when to when what is behind `offset` was written, Unix ms, as closely as is known;
+        0 for what is not."""
+        before = [when for place, when in self._times if place <= offset]
+        last = self._times[-1][1] if self._times else 0
+        return (before[-1] if before else 0), last
+
+    def place(self) -> tuple[str, int] | None:
+        """The stream that the data is of, and how far; None if it is of no stream."""
+        if self.role == PRIMARY:
+            return (self.replid, self.offset) if self.recording else None
+        in_step = self.follower is not None and self.follower.in_step
+        return (self.replid, self.offset) if in_step else None
+
+    def common(self, replid: str) -> int:
+        """How far this node has the stream of that id; -1 if it does not know it."""
+        if self.place() is None:
+            return -1
+        if replid == self.replid:
+            return self.offset
+        return self.second_offset - 1 if replid == self.replid2 else -1
 
     def figures(self) -> dict[str, str | int]:
         """The fields of INFO replication, as far as they are the same for both roles."""

@@ -287,8 +287,11 @@ class NodeServer:
         port = address.rpartition(":")[2]
         self.follower.port = int(port) if port.isdigit() else 0
         words = self.node.config.text("replicaof").split()
+        loading = self.persistence.loading
         if words and not self.persistence.aof.enabled:
-            self.follower.restored_from(self.persistence.loading.facts)
+            self.follower.restored_from(loading.facts)
+        elif (words or self.args.coordinator) and loading.stream is not None:
+            self.follower.restored_from_aof(loading.stream)
         if words:
             self.follower.follow(words[0], int(words[1]))
 
