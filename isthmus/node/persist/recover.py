@@ -218,9 +218,7 @@ class Recovery:
         assert scanner.end is not None
         # Only what is said behind everything is said of everything.
         exact = scanner.placed == scanner.commands
-        self.loading.stream = FoundStream(
-            path, list(scanner.places), exact, max(replay.client.db.index, 0)
-        )
+        self.loading.stream = FoundStream(path, list(scanner.places), exact, replay.selected())
         return scanner.end
 
     # -- the snapshot -------------------------------------------------------------------------
