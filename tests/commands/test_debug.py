@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from isthmus.node.replicate.replication import Replication
 from isthmus.node.commands import memory
 from isthmus.node.commands.figures import Memory
+from isthmus.node.replicate.replication import Replication
 from tests.support.store import Store
 
 
