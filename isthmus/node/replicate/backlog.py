@@ -52,8 +52,10 @@ class Backlog:
         self.keep_from = NOTHING
         # (offset of its first byte, bytes), oldest first; only the last one grows.
         self.chunks: deque[tuple[int, bytearray]] = deque()
+        # The one that grows.
+        self.last = bytearray()
 
-    def restart(self, end: int) -> None:
+    def restart(self, end: i64) -> None:
         """Hold nothing; the next byte is at `end` + 1."""
         self.chunks.clear()
         if self.older is not None:
@@ -63,9 +65,11 @@ class Backlog:
 
     def append(self, data: bytes) -> None:
         """Take what follows."""
-        if not self.chunks or len(self.chunks[-1][1]) >= CHUNK_BYTES:
-            self.chunks.append((self.end + 1, bytearray()))
-        self.chunks[-1][1].extend(data)
+        last = self.last
+        if len(last) >= CHUNK_BYTES or not self.chunks:
+            last = self.last = bytearray()
+            self.chunks.append((self.end + 1, last))
+        last += data
         self.end += len(data)
         if len(self.chunks) > 1 and self.end - self.chunks[1][0] + 1 >= self.bytes_max:
             self.trim()

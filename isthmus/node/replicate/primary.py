@@ -192,7 +192,7 @@ class Primary:
         log("replica_gone", replica=self.name(replica), acked=replica.acked)
         self.regate()
 
-    def drop(self, replica: AttachedReplica, why: str) -> None:
+    def cut_off(self, replica: AttachedReplica, why: str) -> None:
         """Cut a replica off; it will come again."""
         log("replica_dropped", level="WARN", replica=self.name(replica), why=why)
         client = replica.client
@@ -205,7 +205,7 @@ class Primary:
     def let_go(self, why: str) -> None:
         """Cut all of them off, so that they hear what changed when they come again."""
         for replica in list(self.replicas.values()):
-            self.drop(replica, why)
+            self.cut_off(replica, why)
 
     def name(self, replica: AttachedReplica) -> str:
         """How the log calls it."""
@@ -321,7 +321,7 @@ class Primary:
                 break
             data = backlog.read(replica.cursor, min(room, PIECE_BYTES))
             if not data:
-                self.drop(replica, "it was too slow: what it needs is no longer kept")
+                self.cut_off(replica, "it was too slow: what it needs is no longer kept")
                 return
             replica.cursor += len(data)
             peer.send(data)
@@ -466,9 +466,9 @@ class Primary:
             if replica.state < READY:
                 heard_ms = max(heard_ms, replica.moved_ms)
             if now_ms - heard_ms > timeout_ms:
-                self.drop(replica, "it was silent for longer than repl-timeout")
+                self.cut_off(replica, "it was silent for longer than repl-timeout")
             elif replica.state == ONLINE and self._too_slow(replica, now_ms):
-                self.drop(replica, "more waits for it than client-output-buffer-limit lets")
+                self.cut_off(replica, "more waits for it than client-output-buffer-limit lets")
         self.regate()
 
     def _too_slow(self, replica: AttachedReplica, now_ms: int) -> bool:
