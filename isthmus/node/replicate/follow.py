@@ -245,7 +245,10 @@ class Follower:
         timeout = self.node.config.integer("repl-timeout")
         try:
             with trio.fail_after(timeout):
-                stream = await trio.open_tcp_stream(target.host, target.port)
+                source = self.node.config.text("bind-source-addr") or None
+                stream = await trio.open_tcp_stream(
+                    target.host, target.port, local_address=source
+                )
         except (OSError, trio.TooSlowError) as error:
             self.problem = f"cannot connect: {error or 'no answer'}"
             return
