@@ -408,3 +408,64 @@ def test_a_slow_start_of_many_keys_lets_others_be_served(one: Pair) -> None:
     # Never a part of the new data.
     assert seen <= {1, 200_000}
     one.compare()
+
+
+def test_a_chain_of_redis_ours_and_redis(one: Pair, tmp_path: Path) -> None:
+    """The last one has the bytes of the first: offset and id, though our link was cut."""
+    fill(one.theirs, True)
+    one.follow()
+    one.compare()
+    folder = tmp_path / "last"
+    folder.mkdir()
+    server = one.stack.enter_context(
+        redis8(folder, [*QUICK, "--replicaof", f"127.0.0.1 {one.node.port}"])
+    )
+    last = one.stack.enter_context(closing(Peer(server.port)))
+
+    def level() -> bool:
+        offset = one.info(one.theirs, "master_repl_offset")
+        return one.info(last, "slave_repl_offset") == offset
+
+    for seed in (31, 32):
+        scatter(one.theirs, seed, 300)
+        one.relay.cut()
+        scatter(one.theirs, seed + 10, 100)
+        one.compare()
+        one.wait(level)
+    one.theirs("DEBUG", "SET-ACTIVE-EXPIRE", "0")
+    one.compare()
+    one.wait(level)
+    assert last("DEBUG", "DIGEST") == one.theirs("DEBUG", "DIGEST")
+    assert one.info(last, "master_replid") == one.info(one.theirs, "master_replid")
+    assert one.full_syncs() == 1
+    assert int(one.info(one.ours, "sync_full", "stats")) == 1
+
+
+def test_ours_follows_ours_and_takes_its_place(one: Pair, tmp_path: Path) -> None:
+    one.follow()
+    fill(one.theirs, True)
+    # A score of -0 stays one in Redis, or not, by the encoding; ours is 0 (a command's affair).
+    one.theirs("DEL", "zset long")
+    one.compare()
+    folder = tmp_path / "second"
+    folder.mkdir()
+    node = Node(folder, "--save", "", *DEBUG).wait_ready()
+    one.stack.callback(lambda: node.process.poll() is None and node.stop())
+    second = one.stack.enter_context(closing(Link(node.port)))
+    assert second("REPLICAOF", "127.0.0.1", one.node.port) == b"OK"
+    one.wait(lambda: one.info(second, "master_link_status") == "up")
+    scatter(one.theirs, 41, 200)
+    # The first of ours leads; the second goes on with it under its new name.
+    one.compare()
+    assert one.ours("REPLICAOF", "NO", "ONE") == b"OK"
+    scatter(one.ours, 42, 200)
+    offset = one.info(one.ours, "master_repl_offset")
+    assert one.ours("WAIT", 1, 5000) == 1
+    one.wait(lambda: int(one.info(second, "slave_repl_offset")) >= int(offset))
+    one.wait(lambda: second("DEBUG", "DIGEST") == one.ours("DEBUG", "DIGEST"))
+    assert one.info(second, "master_replid") == one.info(one.ours, "master_replid")
+    assert int(one.info(one.ours, "sync_full", "stats")) == 1
+    # And back: the old primary follows the new one.
+    one.theirs("REPLICAOF", "127.0.0.1", one.node.port)
+    one.wait(lambda: one.info(one.theirs, "master_link_status") == "up")
+    one.wait(lambda: one.theirs("DEBUG", "DIGEST") == one.ours("DEBUG", "DIGEST"))

@@ -190,6 +190,7 @@ class Follower:
 
     def _aim(self, target: Target | None) -> None:
         self.target = target
+        self.hide_link()
         self._set_state(CONNECTING)
         self.problem = ""
         node = self.node
@@ -259,7 +260,10 @@ class Follower:
         timeout = self.node.config.integer("repl-timeout")
         try:
             with trio.fail_after(timeout):
-                stream = await trio.open_tcp_stream(target.host, target.port)
+                source = self.node.config.text("bind-source-addr") or None
+                stream = await trio.open_tcp_stream(
+                    target.host, target.port, local_address=source
+                )
         except (OSError, trio.TooSlowError) as error:
             self.problem = f"cannot connect: {error or 'no answer'}"
             return
@@ -367,11 +371,21 @@ class Follower:
         """Take what comes, until the connection ends."""
         while True:
             data = await stream.receive_some(RECEIVE_BYTES)
+            self.check_wanted()
             if not data:
                 raise LinkLost("the primary closed the connection")
             self.heard_ns = time.monotonic_ns()
             for event in link.feed(bytes(data)):
                 await self.handle(event)
+
+    def check_wanted(self) -> None:
+        """Raise LinkLost if this connection was given up.
+
+        A task that was about to go on when its scope was cancelled does go on until it waits again:
+        by then this node may lead, or follow another.
+        """
+        if self.scope is None or self.scope.cancel_called:
+            raise LinkLost(self.problem or "given up")
 
     async def handle(self, event: Event) -> None:
         """Do what an event of the link says."""
@@ -454,6 +468,7 @@ class Follower:
                 await trio.lowlevel.checkpoint()
             while node.ctx.gates & GATE_BUSY:
                 await trio.sleep(BUSY_SECONDS)
+            self.check_wanted()
             done = True
         finally:
             self.loading = False
@@ -534,6 +549,7 @@ class Follower:
         applier.client.active_ms = self.node.clock.now_ms
         more = True
         while more:
+            self.check_wanted()
             if self.node.ctx.gates & GATE_BUSY:
                 # A script of a client is half done.
                 await trio.sleep(BUSY_SECONDS)
