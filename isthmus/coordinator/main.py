@@ -20,8 +20,12 @@ from isthmus.coordinator.placement import SLOTS
 from isthmus.coordinator.server import Coordinator, Settings
 from isthmus.coordinator.store.base import Store, StoreError
 from isthmus.coordinator.store.sqlite import SqliteStore
+from isthmus.wire import durability
+from isthmus.wire.durability import Durability, DurabilityError
 from isthmus.wire.logs import log
 from isthmus.wire.policy import OFF, Policy, PolicyError, parse
+
+REPLICAS_MAX = 6
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,8 +44,23 @@ def parser() -> argparse.ArgumentParser:
         help="of a new cluster: off, rdb:PERIOD, aof:everysec or aof:always (%(default)s)",
     )  # fmt: skip
     it.add_argument(
+        "--replicas", type=_replicas, metavar="R",
+        help="of each shard; nodes are given to shards until they have them, and taken away"
+        " (default: as the data folder has it, 0 if it is new)",
+    )  # fmt: skip
+    it.add_argument(
+        "--durability", type=_durability, default=Durability(), metavar="POLICY",
+        help="of a new cluster, when a write is acknowledged: async (at once), replica or fsync,"
+        " with limits of how far replicas may lag, as in async:MS:BYTES (%(default)s)",
+    )  # fmt: skip
+    it.add_argument(
         "--suspect-ms", type=_milliseconds, default=Limits().suspect_ms,
-        help="silence after which a process counts as dead (%(default)s)",
+        help="silence after which a primary may be replaced (%(default)s); after twice as long a"
+        " process counts as dead",
+    )  # fmt: skip
+    it.add_argument(
+        "--replace-ms", type=_milliseconds, default=Limits().replace_ms,
+        help="how long a replica is dead before a spare takes its place (%(default)s)",
     )  # fmt: skip
     return it
 
@@ -51,7 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     settings = Settings(
         region=args.region, host=args.host, port=args.port, metrics_port=args.metrics_port,
-        shards=args.shards, persistence=args.persistence, limits=Limits(suspect_ms=args.suspect_ms),
+        shards=args.shards, replicas=args.replicas, persistence=args.persistence,
+        durability=args.durability,
+        limits=Limits(
+            suspect_ms=args.suspect_ms, dead_ms=2 * args.suspect_ms, replace_ms=args.replace_ms
+        ),
     )  # fmt: skip
     store: Store | None = None
     try:
@@ -99,6 +122,17 @@ def _policy(text: str) -> Policy:
         return parse(text)
     except PolicyError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _durability(text: str) -> Durability:
+    try:
+        return durability.parse(text)
+    except DurabilityError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _replicas(text: str) -> int:
+    return _bounded(text, 0, REPLICAS_MAX)
 
 
 def _milliseconds(text: str) -> int:
