@@ -18,12 +18,12 @@ of each key it writes. So whoever was deposed, in whatever way and whether it kn
 write nothing. Nothing else is believed of etcd:
 
 1. *Reads prove nothing.* A read may be older than it should be (etcd#20418, in Debian's 3.4.23).
-   What a decision rests on is read inside a transaction that has a write in it, if only the deletion of
-   a key that is never there: that one goes through the log of etcd's consensus, a plain read
-   does not. A plain read here only says when it may be worth standing for election.
+   What a decision rests on is read inside a transaction that has a write in it, if only the
+   deletion of a key that is never there: that one goes through the log of etcd's consensus, a plain
+   read does not. A plain read here only says when it may be worth standing for election.
 2. *A renewed lease proves nothing.* A deposed leader of etcd may answer (etcd#15247). `renew` asks
-   for the lease and then proves the term by a guarded transaction. A holder acts for `act_ms` after it
-   *began* its last successful proof, 60 % of the lease's TTL, and then no more (`confirm`).
+   for the lease and then proves the term by a guarded transaction. A holder acts for `act_ms` after
+   it *began* its last successful proof, 60 % of the lease's TTL, and then no more (`confirm`).
 3. *A lease that ran out proves nothing either*, so a new leader may not act before the old one's
    window is over: it waits `wait_ms`, counted from the creation of its own key, which is later than
    any proof of the old one. Thus two never act at once, whatever etcd does with its leases. That

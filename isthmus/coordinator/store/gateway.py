@@ -3,8 +3,9 @@
 `Place` is what `--store` names: `etcd://HOST:PORT[,HOST:PORT...][/PREFIX]`, or `etcds://` for TLS.
 `Gateway.call` posts one JSON map and returns the answer. It asks the endpoint that answered last,
 and goes on to the next when one is unreachable, does not answer in time, or says that it cannot (it
-has no leader); until `seconds` are over, which raises StoreUnreachable. What was asked may then have
-been done, may not have been, and may be done later: the caller has to write so that it can tell.
+has no leader); until `seconds` are over, which raises StoreUnreachable. What was asked may then
+have been done, may not have been, and may be done later: the caller has to write so that it can
+tell.
 
 In etcd's JSON, keys and values are base64, 64-bit numbers are text, and what is false or zero is
 *left out*: an answer without `succeeded` is a transaction whose compares failed, and one without
