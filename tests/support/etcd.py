@@ -1,7 +1,7 @@
 """A real etcd for tests: one member on free ports of 127.0.0.1, ended by pid.
 
-It tells when it is ready as it tells systemd, by a datagram; so nothing here sleeps or polls. It can
-be killed, started again on the same data, and stopped in its tracks.
+It tells when it is ready as it tells systemd, by a datagram; so nothing here sleeps or polls. It
+can be killed, started again on the same data, and stopped in its tracks.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class EtcdServer:
     def start(self) -> None:
         """Start it and wait until it serves."""
         client = f"http://{self.address}"
-        # The path of a datagram socket may have about a hundred characters, so it is a short one.
+        # A path would have to be short; an abstract name needs no folder.
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             name = f"\0isthmus-etcd-{os.getpid()}-{self.address}"
             ready.bind(name)
