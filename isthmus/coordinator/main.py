@@ -57,7 +57,6 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument(
         "--announce",
         type=_address,
-        default="",
         metavar="HOST:PORT",
         help="where members reach this one, if not at --host and --port",
     )
@@ -126,7 +125,7 @@ def _several(args: argparse.Namespace, settings: Settings) -> None:
     try:
         if problem := etcd.gateway.version_problem(1.0):
             log("store_version", level="WARN", why=problem)
-        trio.run(_run, Candidate(settings, etcd, args.announce).run)
+        trio.run(_run, Candidate(settings, etcd, args.announce or "").run)
     finally:
         etcd.close()
 

@@ -77,8 +77,8 @@ def place(text: str, prefix: str, tls: Tls | None = None) -> Place:
     hosts, _, own = rest.partition("/")
     endpoints = []
     for host in hosts.split(","):
-        name, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
-        name, port = (name, port) if name else (host, str(PORT))
+        bare = host.endswith("]") or ":" not in host
+        name, _, port = (host, "", str(PORT)) if bare else host.rpartition(":")
         if not name or "@" in name or not port.isdecimal() or not 0 < int(port) < 65536:
             raise ValueError(f"not HOST:PORT: {host!r}")
         endpoints.append(f"{'https' if scheme == 'etcds' else 'http'}://{name}:{port}")

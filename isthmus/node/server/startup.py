@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "--standalone", action="store_true", help="no coordinator, all slots, 16 databases"
     )
     mode.add_argument(
-        "--coordinator", metavar="HOST:PORT[,...]", default="", type=address_list,
+        "--coordinator", metavar="HOST:PORT[,...]", type=address_list,
         help="join the cluster of this coordinator, or of these, of which one leads",
     )  # fmt: skip
     it.add_argument("--host", help=f"address to listen on; --bind takes several ({DEFAULT_HOST})")
