@@ -20,6 +20,7 @@ it lets anybody in. With an orderly end of the one before there is nothing to wa
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from collections.abc import Callable
 from typing import Any, Final
@@ -46,6 +47,7 @@ from isthmus.coordinator.store.base import (
 from isthmus.coordinator.store.etcd import Etcd, EtcdStore, Glance
 from isthmus.coordinator.store.gateway import EtcdRefused
 from isthmus.wire.logs import log
+from isthmus.wire.membership import NOT_LEADER
 from isthmus.wire.metrics_http import serve_metrics
 from isthmus.wire.policy import PolicyError
 
@@ -91,9 +93,9 @@ class StandbyHub(Hub):
         if frame.get("method") == "status":
             self.send(connection, {"id": frame.get("id"), "result": self._status()})
         elif "method" in frame:
-            self.send(connection, {"id": frame.get("id"), "error": f"NOT_LEADER {text}"})
+            self.send(connection, {"id": frame.get("id"), "error": f"{NOT_LEADER} {text}"})
         else:
-            refused = {"type": "refused", "code": "NOT_LEADER", "error": text, "leader": leader}
+            refused = {"type": "refused", "code": NOT_LEADER, "error": text, "leader": leader}
             self.send(connection, refused)
             self.close(connection)
 
@@ -139,9 +141,7 @@ class Candidate:
             task_status.started(self.address)
             try:
                 while True:
-                    store = await self._stand_by()
-                    if await self._take_office(store):
-                        await self._lead(store)
+                    await self._lead(await self._stand_by())
                     await self._resign()
                     # Somebody else may be better off, and a store in trouble needs no hurry.
                     await trio.sleep(POLL_SECONDS)
@@ -181,29 +181,35 @@ class Candidate:
             await self._role.serve(stream)
 
     async def _stand_by(self) -> EtcdStore:
-        """Stand for election again and again; the store of the term that was won."""
+        """Refuse whoever comes until elected, and until the one before may act no more."""
         log("coordinator_standby", address=self.address, metrics=self.metrics_address)
-        tries = 0
         async with trio.open_nursery() as nursery:
             self._role = Role(StandbyHub(self.status, lambda: self._leader), nursery)
-            while self._held is None:
-                tries += 1
-                stand = functools.partial(self.etcd.open, hint=tries % HINTS_MAX != 0)
-                self._leader = ""
-                try:
-                    # Not abandoned when cancelled: an office that nobody knows of would lie idle.
-                    self._held = await trio.to_thread.run_sync(stand)
-                    break
-                except StoreLocked as held:
-                    self._leader = str(held)
-                    self._complain(f"led from {held}")
-                except (StoreUnreachable, StaleTerm, EtcdRefused) as error:
-                    self._complain(str(error))
-                await trio.sleep(POLL_SECONDS * (0.75 + random.random() / 2))
+            store = await self._stand()
+            while not await self._take_office(store):
+                await self._resign()
+                store = await self._stand()
             self._role = None
             nursery.cancel_scope.cancel()
-        assert self._held is not None
-        return self._held
+        return store
+
+    async def _stand(self) -> EtcdStore:
+        """Stand for election again and again; the store of the term that was won."""
+        for tries in itertools.count(1):
+            stand = functools.partial(self.etcd.open, hint=tries % HINTS_MAX != 0)
+            try:
+                # Not abandoned when cancelled: an office that nobody knows of would lie idle.
+                self._held = await trio.to_thread.run_sync(stand)
+                self._leader = ""
+                return self._held
+            except StoreLocked as held:
+                self._leader = str(held)
+                self._complain(f"led from {held}")
+            except (StoreUnreachable, StaleTerm, EtcdRefused) as error:
+                self._leader = ""
+                self._complain(str(error))
+            await trio.sleep(POLL_SECONDS * (0.75 + random.random() / 2))
+        raise AssertionError("unreachable")
 
     async def _take_office(self, store: EtcdStore) -> bool:
         """Wait for the end of the one before, keeping the office; True if it may act now."""

@@ -181,7 +181,8 @@ class Gateway:
 
 def _why(error: urllib3.exceptions.HTTPError) -> str:
     """An error in words that are the same each time, so that a log can tell what it has said."""
-    if isinstance(error, urllib3.exceptions.TimeoutError):
+    refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # a timeout, too, to urllib3
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
         return "no answer in time"
     return str(error).rpartition(": ")[2]
 
