@@ -68,6 +68,8 @@ class Role:
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve a connection to its end, or the role's."""
+        if self.nursery.cancel_scope.cancel_called:
+            return  # the role is over, though its last connections are still being ended
         done = trio.Event()
 
         async def connection() -> None:
