@@ -3,7 +3,9 @@
 One rule holds it together: `handle` is synchronous. A message changes the model, is committed,
 and only then are its frames queued; nothing can come between. A commit takes a few milliseconds
 of fsync during which nothing else runs, which is fine here: clients never wait for a coordinator.
-A store that fails stops the process (the error passes through), for memory is then ahead of disk.
+A store that fails stops the coordinator (the error passes through), for memory is then ahead of
+disk; from then on it does nothing more, whatever comes in while its connections are ended. The
+process ends with it, or stands by again (`candidate.py`) where several coordinators share a store.
 """
 
 from __future__ import annotations
@@ -78,15 +80,26 @@ class Coordinator:
         self.metrics_address = ""
         self.commits = 0
         self.commit_ns = 0
+        self.failed = False
 
     def handle(self, message: model.Message) -> None:
-        """Take one message: decide, commit, then send."""
-        out = model.step(self.state, message, self.clock())
-        if out.persist is not None:
-            begun = self.clock()
-            self.store.commit(out.persist)
-            self.commit_ns += self.clock() - begun
-            self.commits += 1
+        """Take one message: decide, commit, then send. Raises StoreError, and is over then."""
+        if self.failed:
+            return
+        now = self.clock()
+        try:
+            # The time that is judged is the time that the step acts on: a process that was stopped
+            # between the two must not act on what it held before.
+            self.store.confirm(now)
+            out = model.step(self.state, message, now)
+            if out.persist is not None:
+                begun = self.clock()
+                self.store.commit(out.persist)
+                self.commit_ns += self.clock() - begun
+                self.commits += 1
+        except StoreError:
+            self.failed = True
+            raise
         for connection, frame in out.send:
             self.hub.send(connection, frame)
         for connection in out.close:
@@ -98,28 +111,12 @@ class Coordinator:
 
     def status(self) -> dict[str, Any]:
         """The cluster as `isthmus status` shows it, this process first."""
-        said = model.status(self.state, self.clock())
-        me = {
-            "role": "coordinator",
-            "id": self.state.cluster_id,
-            "pid": os.getpid(),
-            "region": self.settings.region,
-            "zone": "",
-            "shard": None,
-            "epoch": self.state.epoch,
-            "topology_epoch": self.state.epoch,
-            "address": self.address,
-            "link_address": self.address,
-            "metrics_address": self.metrics_address,
-            "slots": [],
-            "state": "up",
-            "connected": True,
-            "keys": 0,
-            "disk": None,
-            "term": self.store.term,
-        }
-        processes = said["processes"]
-        return {**said, "processes": [me, *(processes if isinstance(processes, list) else [])]}
+        me = own_line(self.settings, self.address, self.metrics_address)
+        me.update(
+            id=self.state.cluster_id, epoch=self.state.epoch, topology_epoch=self.state.epoch,
+            term=self.store.term,
+        )  # fmt: skip
+        return with_own_line(model.status(self.state, self.clock()), me)
 
     def ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Answer `explain` and `whatif`. Raises ValueError."""
@@ -158,23 +155,60 @@ class Coordinator:
         listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
         self.address = f"{settings.host}:{listeners[0].socket.getsockname()[1]}"
         async with trio.open_nursery() as nursery:
-            self._probes = nursery
             self.metrics_address = await nursery.start(
                 serve_metrics, settings.host, settings.metrics_port, registry
             )
-            nursery.start_soon(self._tick)
+            self.begin(nursery)
             await nursery.start(functools.partial(trio.serve_listeners, self.hub.serve, listeners))
-            log(
-                "coordinator_ready", address=self.address, metrics=self.metrics_address,
-                region=settings.region, cluster=self.state.cluster_id, term=self.store.term,
-                epoch=self.state.epoch, shards=len(self.state.shards), pid=os.getpid(),
-            )  # fmt: skip
+            self.say_ready()
             task_status.started(self.address)
+
+    def begin(self, nursery: trio.Nursery) -> None:
+        """Start what goes on for as long as this coordinator decides, beside its connections."""
+        self._probes = nursery
+        nursery.start_soon(self._tick)
+
+    def say_ready(self) -> None:
+        """Log that members may come."""
+        log(
+            "coordinator_ready", address=self.address, metrics=self.metrics_address,
+            region=self.settings.region, cluster=self.state.cluster_id, term=self.store.term,
+            epoch=self.state.epoch, shards=len(self.state.shards), pid=os.getpid(),
+        )  # fmt: skip
 
     async def _tick(self) -> None:
         while True:
             self.handle(model.Tick(wall_ms=time.time_ns() // model.MS))
             await trio.sleep(until_next(TICK_SECONDS, self.clock() / 1e9))
+
+
+def own_line(settings: Settings, address: str, metrics_address: str) -> dict[str, Any]:
+    """A coordinator among the processes of a status."""
+    return {
+        "role": "coordinator",
+        "id": "",
+        "pid": os.getpid(),
+        "region": settings.region,
+        "zone": "",
+        "shard": None,
+        "epoch": 0,
+        "topology_epoch": 0,
+        "address": address,
+        "link_address": address,
+        "metrics_address": metrics_address,
+        "slots": [],
+        "state": "up",
+        "connected": True,
+        "keys": 0,
+        "disk": None,
+        "term": 0,
+    }
+
+
+def with_own_line(said: dict[str, object], me: dict[str, Any]) -> dict[str, Any]:
+    """A status with its coordinator before all other processes."""
+    processes = said["processes"]
+    return {**said, "processes": [me, *(processes if isinstance(processes, list) else [])]}
 
 
 def _load(settings: Settings, store: Store, now: int) -> model.State:
@@ -186,7 +220,7 @@ def _load(settings: Settings, store: Store, now: int) -> model.State:
             raise StoreError("the store lost the cluster it was just given")
     if saved.region != settings.region:
         raise StoreError(
-            f"this data folder holds region {saved.region}; it cannot serve {settings.region}"
+            f"this store holds region {saved.region}; it cannot serve {settings.region}"
         )
     try:
         state = model.restore(saved, settings.shards, settings.limits, now)

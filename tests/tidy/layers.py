@@ -76,7 +76,7 @@ LAYERS: dict[str, Layer] = {
     "isthmus.node.server": _layer("isthmus.node", WIRE, others="trio prometheus_client"),
     "isthmus.proxy": _layer("isthmus.proxy", WIRE, SPEC, others="trio prometheus_client"),
     "isthmus.coordinator": _layer(
-        "isthmus.coordinator", WIRE, SPEC, others="trio prometheus_client msgpack"
+        "isthmus.coordinator", WIRE, SPEC, others="trio prometheus_client msgpack urllib3"
     ),
     "isthmus.cli": _layer(ANYTHING, others="trio typer click rich prometheus_client obstore"),
     "isthmus.chaos": _layer(ANYTHING, others="trio"),
@@ -136,11 +136,13 @@ EDGES = frozenset(
         "isthmus/proxy/observe.py",
         "isthmus/proxy/server.py",
         "isthmus/coordinator/api.py",
+        "isthmus/coordinator/candidate.py",
         "isthmus/coordinator/main.py",
         "isthmus/coordinator/observe.py",
         "isthmus/coordinator/rpc.py",
         "isthmus/coordinator/server.py",
         "isthmus/coordinator/store/etcd.py",
+        "isthmus/coordinator/store/gateway.py",
         "isthmus/coordinator/store/sqlite.py",
         "isthmus/cli/",
         "isthmus/chaos/real.py",
