@@ -116,6 +116,15 @@ class Membership:
         self.sent = 0
         self.received = 0
 
+    def beat_soon(self) -> None:
+        """Send a heartbeat now: something is to be known before the next one is due."""
+        self.say(self._heartbeat())
+
+    def _heartbeat(self) -> Frame:
+        described = self._describe()
+        beat: Frame = {name: described[name] for name in HEARTBEAT_FIELDS if name in described}
+        return {"type": "heartbeat", **beat}
+
     def say(self, frame: Frame) -> None:
         """Send a frame soon; it is lost if there is no connection."""
         if self.connected:
@@ -233,10 +242,8 @@ class Membership:
     async def _beat(self, link: Link, seconds: float, session: trio.CancelScope) -> None:
         while True:
             await trio.sleep(until_next(seconds, time.monotonic()))
-            described = self._describe()
-            beat: Frame = {name: described[name] for name in HEARTBEAT_FIELDS if name in described}
             try:
-                await self._send(link, {"type": "heartbeat", **beat})
+                await self._send(link, self._heartbeat())
             except LinkError as error:
                 log("coordinator_lost", level="WARN", why=str(error))
                 session.cancel()

@@ -242,9 +242,7 @@ def main() -> int:
     """Run a campaign and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("campaign", choices=sorted(CAMPAIGNS))
-    parser.add_argument(
-        "--times", type=int, default=5, help="kills; or seconds"
-    )
+    parser.add_argument("--times", type=int, default=5, help="kills; or seconds")
     parser.add_argument("--durability", default="replica")
     parser.add_argument("--persistence", default="aof:everysec")
     parser.add_argument("--replicas", type=int, default=1)

@@ -42,6 +42,7 @@ STATE_WORDS = ("wait_bgsave", "wait_bgsave", "send_bulk", "send_bulk", "online",
 WINDOW_BYTES = 1 << 20
 PIECE_BYTES = 128 * 1024
 SECOND_MS = 1000
+SHARD_PING_MS = 400
 EOF, PSYNC2, RDB_ONLY = b"eof", b"psync2", b"rdb-only"
 GETACK = pack([b"REPLCONF", b"GETACK", b"*"])
 PING = pack([b"PING"])
@@ -228,6 +229,9 @@ class Primary:
         if not waiting:
             return
         delay_ms = self.config.integer("repl-diskless-sync-delay") * SECOND_MS
+        if self.node.duty is not None:
+            # A shard without a copy is what a cluster cannot wait with.
+            delay_ms = 0
         crowd = self.config.integer("repl-diskless-sync-max-replicas")
         longest_ms = self.node.clock.now_ms - min(replica.since_ms for replica in waiting)
         if not self.diskless() or longest_ms >= delay_ms or 0 < crowd <= len(waiting):
@@ -446,6 +450,9 @@ class Primary:
             self.beat_ms = now_ms
             self._beat(now_ms)
         period_ms = self.config.integer("repl-ping-replica-period") * SECOND_MS
+        if self.node.duty is not None:
+            # Replicas tell the coordinator for how long they have heard nothing.
+            period_ms = min(period_ms, SHARD_PING_MS)
         if now_ms - self.ping_ms >= period_ms and replication.role == "primary":
             self.ping_ms = now_ms
             replication.feed(PING)
