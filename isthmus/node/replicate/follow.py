@@ -261,9 +261,7 @@ class Follower:
         try:
             with trio.fail_after(timeout):
                 source = self.node.config.text("bind-source-addr") or None
-                stream = await trio.open_tcp_stream(
-                    target.host, target.port, local_address=source
-                )
+                stream = await trio.open_tcp_stream(target.host, target.port, local_address=source)
         except (OSError, trio.TooSlowError) as error:
             self.problem = f"cannot connect: {error or 'no answer'}"
             return
