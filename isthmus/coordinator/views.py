@@ -1,8 +1,8 @@
 """What others see of the cluster: the topology frame, the status, warnings, the journal.
 
 Nothing here decides or changes anything. The frame's exact shape is in
-`isthmus/wire/membership.py`, the status' in DESIGN.md. Lists read the same every time: shards by number, the primary of each
-before its replicas, spares and proxies behind them.
+`isthmus/wire/membership.py`, the status' in DESIGN.md. Lists read the same every time: shards by
+number, the primary of each before its replicas, spares and proxies behind them.
 """
 
 from __future__ import annotations
