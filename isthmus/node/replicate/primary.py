@@ -111,6 +111,8 @@ class Primary:
         self.beat_ms = self.ping_ms = 0
         # Somebody waits for a cut, and it has been asked for.
         self.cut_asked = False
+        # `turn` has been asked for already because of the stream.
+        self.stirred = False
         # Set by the server: have `turn` called at the end of this turn; begin a cut when there is
         # none, by calling what is given.
         self.stir: Callable[[], None] = lambda: None
@@ -174,6 +176,9 @@ class Primary:
         client.replica = replica
         client.reply_off = True
         client.regate()
+        if client.peer is not None:
+            # Replies may wait for what it acknowledges: what it is sent may not wait for them.
+            client.peer.exempt = True
         self.replicas[client.id] = replica
         self.node.output_limits.apply(client)
         self.stir()
@@ -297,6 +302,7 @@ class Primary:
 
     def turn(self) -> None:
         """The end of a turn of the loop: hand on what there is."""
+        self.stirred = False
         self.begin_due()
         if self.acks_wanted:
             self.acks_wanted = False

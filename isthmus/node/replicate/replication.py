@@ -178,8 +178,10 @@ class Replication:
     def feed(self, data: bytes) -> None:
         """The stream goes on with `data`: keep it, and send it to those who follow."""
         self.backlog.append(data)
-        if self.primary.replicas:
-            self.primary.stir()
+        primary = self.primary
+        if not primary.stirred and primary.replicas:
+            primary.stirred = True
+            primary.stir()
 
     def become_primary(self) -> None:
         """Lead: a new id, and the old one for those who followed up to here."""
