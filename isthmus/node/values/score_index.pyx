@@ -123,6 +123,11 @@ cdef inline Py_ssize_t find_in_run(Run* run, Bound* bound) noexcept:
             low += middle * (items[low + middle - 1].score < score)
             high -= middle
         low += items[low].score < score
+        if low < run.count and items[low].score == score:
+            # The members decide, and most likely the second is looked at, too.
+            isthmus_prefetch(items[low].rec)
+            if low + 1 < run.count:
+                isthmus_prefetch(items[low + 1].rec)
         # Equal scores are few as a rule: look near before looking far.
         high = low
         while high < run.count and below(&items[high], bound):
