@@ -51,6 +51,8 @@ STALL_BYTES = 1 << 20
 _INBUF_BYTES = 65536
 _EVENTS_MAX = 512
 _ACCEPTS_PER_TURN_MAX = 64
+# How long to wait while the work between turns rests.
+REST_MS = 1
 _BROKEN = select.EPOLLHUP | select.EPOLLERR
 
 
@@ -399,7 +401,11 @@ class Pump:
         """
         start = time.monotonic_ns()
         while not self.stopped:
-            if self.poll(0 if self.background and not self._rested else timeout_ms) == 0:
+            wait_ms = timeout_ms
+            if self.background:
+                # What it rests for may be over at any time, and rings no bell.
+                wait_ms = min(timeout_ms, REST_MS) if self._rested else 0
+            if self.poll(wait_ms) == 0:
                 return 0
             if self.woken:
                 self.woken = False
