@@ -412,12 +412,16 @@ def _begin_handover(
         work.record(shard, "handover", f"{_short(target)} is to take over", promoted=target)
         return None
     if not accept_loss:
-        text = watch.waiting or (f"{to or 'no replica'} is not in sync" if healthy else "")
+        text = watch.waiting or (_not_in_sync(to) if healthy else "")
         text = text or "its primary is silent, and being judged"
         raise Refusal("BAD_MESSAGE", f"shard {number} cannot fail over now: {text}")
     winner = _whatever(state, shard, to)
     promote(work, shard, winner, "forced", "an operator accepts that writes may be lost")
     return shard
+
+
+def _not_in_sync(to: str | None) -> str:
+    return f"{to} is not in sync" if to else "no replica is in sync"
 
 
 def _ready(state: State, shard: Shard, name: str) -> bool:
