@@ -299,7 +299,7 @@ def promote(work: Work, shard: Shard, winner: str, event: str, why: str) -> None
     work.record(shard, event, f"{_short(winner)} is promoted: {why}", promoted=winner)
     shard.replicas = [old.id if name == winner else name for name in shard.replicas]
     shard.primary = winner
-    new_epoch(work, shard)
+    new_epoch(work, shard, planned=event == "planned")
     if event == "failover":
         watch.slow_until_ns = work.now + state.limits.flap_ms * MS
         if watch.returning is None and not watch.doubt and old.alive:

@@ -87,6 +87,8 @@ class Shard:
     # The copies before the last change of their set, until the primary holds the lease with both.
     joint: list[str] = field(default_factory=list)
     copies_epoch: int = 0  # of that change
+    # The primary before this epoch agreed: it had handed over all that it acknowledged.
+    planned: bool = False
 
     @property
     def copies(self) -> list[str]:
@@ -346,4 +348,5 @@ def shard_frame(shard: Shard) -> Body:
         "slots": [list(pair) for pair in shard.slots],
         "synced": list(shard.synced),
         "joint": list(shard.joint),
+        "planned": shard.planned,
     }

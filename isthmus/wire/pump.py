@@ -13,9 +13,10 @@ Holding. A reply may promise that something is on the disk. While the pump holds
 whoever has something to be made last) nothing is sent; at the end of the turn `Ticker.commit` makes
 it last, once for all clients of the turn, and then everything goes out. If that fails, those who
 would have got something are cut off: they cannot be told what became of their requests. Where it
-takes somebody else to make it last (a replica), `commit` returns a token, and what was held is
-*deferred*: each client's output waits, behind what it was sent before, until `release` is called
-with that token or a later one. Other turns go on meanwhile, also for that client.
+takes somebody else to make it last (a replica), `commit` returns a token, and what was held for
+those who are `promised` something is *deferred*: each one's output waits, behind what it was sent
+before, until `release` is called with that token or a later one. Other turns go on meanwhile, also
+for that client.
 
 Limits. A client that does not read is not served: while more than `STALL_BYTES` wait for it, its
 requests are received (it may be one that sends everything before it reads) but not run, so it costs
@@ -101,6 +102,8 @@ class Peer:
         self.reply: ReplyWriter
         # What it is sent is never held: the others wait for what it answers.
         self.exempt = False
+        # It is owed a promise for something that happened in this turn.
+        self.promised = False
         # It got something in a turn that holds, and how much it had been sent or was to be before.
         self._kept = False
         self._kept_from = 0
@@ -319,8 +322,9 @@ class Pump:
             peer._kept = False
             if verdict == 0:
                 self.close(peer)
-            elif verdict > 1 and peer.open:
+            elif verdict > 1 and peer.open and peer.promised:
                 self._defer(peer, verdict)
+            peer.promised = False
 
     def _defer(self, peer: Peer, token: int) -> None:
         """What peer got in this turn goes out when token is released."""

@@ -344,8 +344,9 @@ cdef class Pump:
             peer.kept = False
             if verdict == 0:
                 self.close(peer)
-            elif verdict > 1 and peer.open:
+            elif verdict > 1 and peer.open and peer.promised:
                 self.defer(peer, verdict)
+            peer.promised = False
         return 0
 
     cdef int defer(self, Peer peer, long long token) except -1:

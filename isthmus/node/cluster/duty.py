@@ -350,7 +350,8 @@ class Duty:
         if self._refusal == CLUSTERDOWN:
             if not (writes or keys):
                 return None
-            return b"" if self._acquire_until else CLUSTERDOWN
+            waits = self._acquire_until or self.state == HANDED
+            return b"" if waits else CLUSTERDOWN
         return self._refusal if writes else None
 
     # -- giving the shard to another ----------------------------------------------------------
@@ -383,6 +384,7 @@ class Duty:
         self._handover_until = now + HANDOVER_MS_MAX * MS
         node = self.node
         node.blocking.pause(node.clock.now_ms + HANDOVER_MS_MAX, True)
+        node.replication.freeze(True)
         log("handover_begins", shard=self.shard, epoch=self.epoch, to=heir)
         self._try_hand_over(now)
 
@@ -406,10 +408,15 @@ class Duty:
 
     def _end_handover(self, after_ms: int = 0) -> None:
         if self.state in (HANDING, HANDED):
+            self.node.replication.freeze(False)
             self.node.blocking.unpause()
             if after_ms:
                 self.node.blocking.pause(self.node.clock.now_ms + after_ms, False)
         self._heir, self._handover_until = "", 0
+
+    def acquiring(self) -> bool:
+        """True while this node leads by the topology and has no lease."""
+        return self.state == LEADING and not self.leadership.holds(self.boot_ns())
 
     def cron(self) -> None:
         """Several times a second: what nobody else is the occasion for."""

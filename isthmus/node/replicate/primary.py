@@ -306,7 +306,8 @@ class Primary:
         self.begin_due()
         if self.acks_wanted:
             self.acks_wanted = False
-            if self.replication.role == "primary" and self.replicas:
+            primary = self.replication.role == "primary" and not self.replication.frozen
+            if primary and self.replicas:
                 self.replication.feed(GETACK)
         for replica in list(self.replicas.values()):
             self.hand_on(replica)
@@ -459,7 +460,8 @@ class Primary:
         if self.node.duty is not None:
             # Replicas tell the coordinator for how long they have heard nothing.
             period_ms = min(period_ms, SHARD_PING_MS)
-        if now_ms - self.ping_ms >= period_ms and replication.role == "primary":
+        leads = replication.role == "primary" and not replication.frozen
+        if leads and now_ms - self.ping_ms >= period_ms:
             self.ping_ms = now_ms
             replication.feed(PING)
         self.stir()
