@@ -57,6 +57,35 @@ app.add_typer(persistence.group)
 app.add_typer(durability.group)
 
 
+Replicas = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Replicas of each shard, in other zones than its primary.",
+        show_default="0 for a new cluster, else as it was",
+    ),
+]
+Persistence = Annotated[
+    str | None,
+    typer.Option(
+        "--persistence",
+        metavar="POLICY",
+        help="What nodes keep on disk: off, rdb:PERIOD (such as rdb:6h), aof:everysec or "
+        "aof:always.",
+        show_default=f"{plan.PERSISTENCE} for a new cluster, else as it was",
+    ),
+]
+DurabilityText = Annotated[
+    str | None,
+    typer.Option(
+        "--durability",
+        metavar="POLICY",
+        help="When writes are acknowledged: async, replica or fsync (isthmus durability).",
+        show_default="async for a new cluster, else as it was",
+    ),
+]
+
+
 @app.command(
     epilog="Examples:\n\n"
     "  isthmus up\n\n"
@@ -69,14 +98,7 @@ app.add_typer(durability.group)
 def up(
     data_dir: DataDir,
     shards: Annotated[int, typer.Option(metavar="N", help="Shards: one primary node each.")] = 3,
-    replicas: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Replicas of each shard, in other zones than its primary.",
-            show_default="0 for a new cluster, else as it was",
-        ),
-    ] = None,
+    replicas: Replicas = None,
     zones: Annotated[
         str, typer.Option(metavar="A,B", help="Zones that nodes are spread over, in turn.")
     ] = "a,b,c",
@@ -93,25 +115,8 @@ def up(
         int, typer.Option(metavar="P", help="The coordinator's port.")
     ] = 9400,
     region: Annotated[str, typer.Option(metavar="NAME", help="This region's name.")] = "local",
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            "--persistence",
-            metavar="POLICY",
-            help="What nodes keep on disk: off, rdb:PERIOD (such as rdb:6h), aof:everysec or "
-            "aof:always.",
-            show_default=f"{plan.PERSISTENCE} for a new cluster, else as it was",
-        ),
-    ] = None,
-    durability_policy: Annotated[
-        str | None,
-        typer.Option(
-            "--durability",
-            metavar="POLICY",
-            help="When writes are acknowledged: async, replica or fsync (isthmus durability).",
-            show_default="async for a new cluster, else as it was",
-        ),
-    ] = None,
+    policy: Persistence = None,
+    durability_policy: DurabilityText = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once it serves; isthmus down stops it.")
     ] = False,

@@ -18,8 +18,10 @@ Frames to the coordinator: `register` (all of `describe()`), `heartbeat` (its `H
 A topology frame, as `on_topology` gets it:
 
     {"type": "topology", "cluster": str, "region": str, "epoch": int, "persistence": policy,
+     "durability": policy, "lease_ms": int, "replicas_wanted": int,
      "shards": [{"number": int, "id": str, "epoch": int, "primary": node id,
-                 "replicas": [node id], "slots": [[first, last], ...]}],
+                 "replicas": [node id], "slots": [[first, last], ...],
+                 "synced": [node id], "joint": [node id]}],
      "nodes": [{"id": str, "region": str, "zone": str, "address": "host:port",
                 "link_address": "host:port" or "", "alive": bool, "shard": int or None}]}
 

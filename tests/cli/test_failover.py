@@ -40,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         }
         return answers.get(method, STATUS)
 
-    monkeypatch.setattr(inquiry, "_call", call)
+    monkeypatch.setattr(inquiry, "_ask", call)
     yield calls
 
 
