@@ -2,9 +2,11 @@
 
 The file is written under a temporary name in the same folder and takes its own name only when it is
 complete and on the disk: whoever looks sees the old file or the new one. Writing happens in a
-thread while commands run, a piece at a time; no more than `PIECES_WAITING_MAX` pieces wait for it,
-and behind that the cut stands still. What was written is handed to the disk now and then, so that
-the sync at the end does not take long.
+thread while commands run. In a server the loop walks the cut between its turns and hands pieces to
+the thread without any task of ours in between (cut.py, piece_writer.py); elsewhere a task walks it,
+and no more than `PIECES_WAITING_MAX` pieces wait for the thread. Where too much waits the cut
+stands still. What was written is handed to the disk now and then, so that the sync at the end does
+not take long.
 
     header | functions | entries as the cut writes them | end mark | CRC-64 of all of it
 

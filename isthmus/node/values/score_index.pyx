@@ -121,9 +121,6 @@ cdef inline Py_ssize_t find_in_run(Run* run, Bound* bound) noexcept:
             low += middle * (items[low + middle - 1].score < score)
             high -= middle
         low += items[low].score < score
-        if low < run.count and items[low].score == score:
-            isthmus_prefetch(items[low].rec)  # the members decide, most likely two of them
-            isthmus_prefetch(items[min(low + 1, run.count - 1)].rec)
         # Equal scores are few as a rule: look near before looking far.
         high = low
         while high < run.count and below(&items[high], bound):
