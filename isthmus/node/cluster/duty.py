@@ -51,6 +51,7 @@ NOTE_MS = 5
 # A token is an offset above the pump's own answers 0 and 1.
 TOKEN = 2
 BEHIND = b"NOREPLICAS Not enough good replicas to write: "
+NO_FILE = b"MISCONF durability is fsync and nothing is kept on disk yet: isthmus persistence set aof:always"
 
 
 class Duty:
@@ -296,6 +297,8 @@ class Duty:
         if not self.leadership.holds(now):
             return CLUSTERDOWN
         policy = self.durability
+        if policy.kind == FSYNC and not self.node.persistence.aof.enabled:
+            return NO_FILE
         # Without a replica whose word counts there is nothing to wait for, but with `replica`.
         if not self._replicas() or (policy.kind != REPLICA and not self._counted()):
             return b""
