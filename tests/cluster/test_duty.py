@@ -66,8 +66,8 @@ class Seat:
         self.ctx = Stub(gates=0)
         self.persistence = Stub(aof=Stub(enabled=True))
         node = Stub(
-            replication=self.replication, persistence=self.persistence, blocking=self.blocking, ctx=self.ctx,
-            clock=Stub(now_ms=1000), keyspace=Stub(log=Stub()),
+            replication=self.replication, persistence=self.persistence, ctx=self.ctx,
+            blocking=self.blocking, clock=Stub(now_ms=1000), keyspace=Stub(log=Stub()),
         )  # fmt: skip
         self.leadership = Leadership(me, 0, lambda voter, frame: self.sent.append((voter, frame)))
         self.duty = Duty(node, self.view, self.leadership, lambda: self.now)

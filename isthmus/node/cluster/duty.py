@@ -51,7 +51,10 @@ NOTE_MS = 5
 # A token is an offset above the pump's own answers 0 and 1.
 TOKEN = 2
 BEHIND = b"NOREPLICAS Not enough good replicas to write: "
-NO_FILE = b"MISCONF durability is fsync and nothing is kept on disk yet: isthmus persistence set aof:always"
+NO_FILE = (
+    b"MISCONF durability is fsync and nothing is kept on disk yet: use isthmus persistence set "
+    b"aof:always"
+)
 
 
 class Duty:
