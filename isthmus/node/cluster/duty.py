@@ -267,14 +267,16 @@ class Duty:
         if not self.leadership.holds(now):
             log("lease_lost_in_a_turn", level="WARN", shard=self.shard, epoch=self.epoch)
             return 0
-        if not self._replicas():
-            return 1
         unsafe = self.unsafe
+        waits = self.durability.kind == REPLICA
+        if not self._replicas() or not (waits or self._counted()):
+            unsafe.clear()
+            return 1
         if unsafe and now - unsafe[-1][1] < NOTE_MS * MS:
             unsafe[-1] = end, unsafe[-1][1]
         else:
             unsafe.append((end, now))
-        return end + TOKEN if self.durability.kind == REPLICA else 1
+        return end + TOKEN if waits else 1
 
     @property
     def must_sync(self) -> bool:
