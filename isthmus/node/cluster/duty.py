@@ -451,11 +451,20 @@ class Duty:
             "replid": replication.replid,
             "offset": replication.offset,
             "data_epoch": self.data_epoch,
-            "primary_silent_ms": -1 if leads or self.fenced else replication.silent_ms(),
+            "primary_silent_ms": -1 if leads or self.fenced else self.primary_silent_ms(now),
             "lease_left_ms": max(0, min(left // MS, 1 << 40)) if leads else 0,
             "fenced": self.fenced,
             "problem": self.problem[:200],
         }
+
+    def primary_silent_ms(self, now: int) -> int:
+        """Since the last sign of life of the primary followed; -1: there was none.
+
+        A stream may be still for long, but who leads asks for its lease all the time, whether or
+        not the replication link is up.
+        """
+        signs = (int(self.node.replication.silent_ms()), self.leadership.silent_ms(now))
+        return min((each for each in signs if each >= 0), default=-1)
 
     def _copy_state(self) -> str:
         """How a copy that does not lead is: empty, if it never had the data of the shard."""
