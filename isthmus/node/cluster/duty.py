@@ -50,6 +50,8 @@ ACQUIRE_LEASES = 2
 NOTE_MS = 5
 # A token is an offset above the pump's own answers 0 and 1.
 TOKEN = 2
+# The kind of a client that waits for the coordinator's answer (CLUSTER FAILOVER).
+WISH = b"failover"
 BEHIND = b"NOREPLICAS Not enough good replicas to write: "
 
 
@@ -97,6 +99,9 @@ class Duty:
         self._heir = ""
         self._handover_until = 0
         self._acquire_until = 0
+        # number -> a client that asked this node to lead.
+        self._wishes: dict[int, ClientState] = {}
+        self._wished = 0
 
     # -- the topology -------------------------------------------------------------------------
 
@@ -358,9 +363,11 @@ class Duty:
 
     def hear(self, frame: Frame) -> None:
         """An order of the coordinator."""
+        kind = frame.get("type")
+        if kind == "failover_answer":
+            self._answer_wish(frame)
         if (frame.get("shard"), frame.get("epoch")) != (self.shard, self.epoch):
             return
-        kind = frame.get("type")
         if kind == "fence" and self.state == FOLLOWING:
             # What this copy has from now on does not change before somebody leads anew.
             self.fenced = self.epoch
@@ -377,6 +384,28 @@ class Duty:
             self.state = LEADING
             self.leadership.learn(self.view, self.boot_ns())
             self.regate(self.boot_ns())
+
+    def ask_to_lead(self, client: ClientState) -> None:
+        """A client wants this replica to lead: ask for it. The client waits, as WISH."""
+        for number, other in list(self._wishes.items()):
+            if other.blocked is None or other.blocked.kind != WISH or other is client:
+                del self._wishes[number]
+        self._wished += 1
+        self._wishes[self._wished] = client
+        self.say({
+            "type": "failover_wanted", "shard": self.shard, "node": self.view.my_id,
+            "number": self._wished,
+        })  # fmt: skip
+
+    def _answer_wish(self, frame: Frame) -> None:
+        number = frame.get("number")
+        client = self._wishes.pop(number, None) if isinstance(number, int) else None
+        if client is None or client.blocked is None or client.blocked.kind != WISH:
+            return
+        error = str(frame.get("error") or "").encode("ascii", "replace")
+        error = error.replace(b"\r", b" ").replace(b"\n", b" ")
+        reply = b"-ERR The coordinator refuses: " + error + b"\r\n" if error else b"+OK\r\n"
+        self.node.blocking.answer(client, reply)
 
     def _begin_handover(self, heir: str) -> None:
         now = self.boot_ns()
