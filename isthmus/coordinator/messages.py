@@ -157,7 +157,7 @@ _RECEIPT_COUNTS: Final = (
 
 
 def receipt(body: Mapping[str, object]) -> dict[str, object]:
-    """What a node tells of a loss receipt (node/cluster/receipts.py). Raises Refusal BAD_MESSAGE."""
+    """What a node tells of what it gave up (receipts.py). Raises Refusal BAD_MESSAGE."""
     keys = body.get("keys")
     if not isinstance(keys, list) or len(keys) > RECEIPT_KEYS_MAX:
         raise Refusal("BAD_MESSAGE", f"keys must be a list of {RECEIPT_KEYS_MAX} at most")

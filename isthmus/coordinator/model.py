@@ -17,7 +17,8 @@ step may not do: read a clock, choose at random, touch a file or a socket; `now`
 nanoseconds that go on while the machine sleeps, connections are numbers.
 
 The parts: state.py (what is known), members.py (who is there), shards.py (who holds what),
-failover.py (who is primary), receipts.py (what was lost by that), views.py and whatif.py (what others are told). This file joins them.
+failover.py (who is primary), receipts.py (what was lost by that), views.py and whatif.py (what
+others are told). This file joins them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What failovers took away: loss receipts of nodes, in the journal, until somebody is done with them.
+"""What failovers took away: loss receipts of nodes, kept in the journal.
 
 A node that was primary and follows another now keeps what the other lacks in a file of its own, and
 tells of it until it is noted (isthmus/node/cluster/receipts.py). Here it becomes an entry of the
@@ -25,8 +25,7 @@ def told(work: Work, member: Member, body: Mapping[str, Any]) -> None:
     state = work.state
     shard = next((each for each in state.shards if each.number == receipt["shard"]), None)
     known = any(
-        entry["receipt"]["name"] == receipt["name"] and entry["receipt"]["node"] == member.id
-        for entry in entries(state)
+        (each["name"], each["node"]) == (receipt["name"], member.id) for each in noted(state)
     )
     if shard is not None and not known:
         body = {**receipt, "node": member.id, "settled": False}
@@ -38,7 +37,7 @@ def settle(work: Work, name: str) -> int:
     """Somebody is done with the receipts of that name; how many there are."""
     found = 0
     for number, entry in work.state.journal.items():
-        receipt = entry.get("receipt")
+        receipt = receipt_in(entry)
         if receipt is None or receipt["name"] != name:
             continue
         found += 1
@@ -50,14 +49,23 @@ def settle(work: Work, name: str) -> int:
     return found
 
 
-def entries(state: State) -> Iterator[Body]:
-    """The entries of the journal that hold a receipt, oldest first."""
-    return (entry for entry in state.journal.values() if "receipt" in entry)
+def receipt_in(entry: Body) -> dict[str, Any] | None:
+    """The receipt in an entry of the journal, if there is one."""
+    found = entry.get("receipt")
+    return found if isinstance(found, dict) else None
 
 
-def unsettled(state: State) -> list[Body]:
+def noted(state: State) -> Iterator[dict[str, Any]]:
+    """The receipts in the journal, oldest first."""
+    for entry in state.journal.values():
+        receipt = receipt_in(entry)
+        if receipt is not None:
+            yield receipt
+
+
+def unsettled(state: State) -> list[dict[str, Any]]:
     """The receipts that nobody is done with, oldest first."""
-    return [entry["receipt"] for entry in entries(state) if not entry["receipt"]["settled"]]
+    return [receipt for receipt in noted(state) if not receipt["settled"]]
 
 
 def sentence(receipt: Mapping[str, Any]) -> str:
