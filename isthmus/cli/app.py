@@ -29,6 +29,7 @@ from isthmus.cli import (
     persistence,
     plan,
     process,
+    quarantine,
     screen,
     supervise,
 )
@@ -55,6 +56,7 @@ app = typer.Typer(
 app.add_typer(check_aof.group)
 app.add_typer(persistence.group)
 app.add_typer(durability.group)
+app.add_typer(quarantine.group)
 
 
 Replicas = Annotated[

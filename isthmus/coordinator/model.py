@@ -17,7 +17,8 @@ step may not do: read a clock, choose at random, touch a file or a socket; `now`
 nanoseconds that go on while the machine sleeps, connections are numbers.
 
 The parts: state.py (what is known), members.py (who is there), shards.py (who holds what),
-failover.py (who is primary), views.py and whatif.py (what others are told). This file joins them.
+failover.py (who is primary), receipts.py (what was lost by that), views.py and whatif.py (what
+others are told). This file joins them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.coordinator import failover, members, shards
+from isthmus.coordinator import failover, members, receipts, shards
 from isthmus.coordinator.messages import Refusal, description, report
 from isthmus.coordinator.state import (
     DURABILITY,
@@ -52,9 +53,9 @@ from isthmus.wire.policy import OFF, Policy, parse
 
 __all__ = (
     "DURABILITY", "MS", "PERSISTENCE", "REPLICAS", "Closed", "Drained", "Failover", "Heartbeat",
-    "Lease", "Leave", "Limits", "Member", "Message", "Outbox", "Probe", "Register",
-    "SetDurability", "SetPersistence", "Shard", "State", "Tick", "journal", "restore", "shard_of",
-    "status", "step", "topology", "whatif",
+    "Lease", "Leave", "Limits", "Member", "Message", "Outbox", "Probe", "Receipt", "Register",
+    "SetDurability", "SetPersistence", "Settle", "Shard", "State", "Tick", "Wanted", "journal",
+    "restore", "shard_of", "status", "step", "topology", "whatif",
 )  # fmt: skip
 
 
@@ -105,6 +106,29 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """A node that was primary tells what it had to give up."""
+
+    connection: int
+    body: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A replica was asked by a client to lead its shard."""
+
+    connection: int
+    body: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Somebody is done with the loss receipts of a name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes; sent several times a second. `wall_ms`: the time of day, for the journal."""
 
@@ -145,8 +169,8 @@ class SetDurability:
 
 
 Message = (
-    Register | Heartbeat | Leave | Closed | Lease | Drained | Tick | Probe | Failover
-    | SetPersistence | SetDurability
+    Register | Heartbeat | Leave | Closed | Lease | Drained | Receipt | Wanted | Tick | Probe
+    | Failover | Settle | SetPersistence | SetDurability
 )  # fmt: skip
 
 
@@ -161,6 +185,8 @@ def step(state: State, message: Message, now: int) -> Outbox:
         _tick(work, message)
     elif isinstance(message, SetPersistence):
         _set_persistence(work, message.policy)
+    elif isinstance(message, Settle):
+        receipts.settle(work, message.name)
     elif isinstance(message, SetDurability):
         _set_durability(work, message.policy)
     elif isinstance(message, Probe):
@@ -177,7 +203,8 @@ def step(state: State, message: Message, now: int) -> Outbox:
 
 
 def _from_peer(
-    work: Work, message: Register | Heartbeat | Leave | Closed | Lease | Drained
+    work: Work,
+    message: Register | Heartbeat | Leave | Closed | Lease | Drained | Receipt | Wanted,
 ) -> None:
     """A message of a connection; one that makes no sense ends it."""
     connection = message.connection
@@ -192,6 +219,10 @@ def _from_peer(
             _lease(work, connection, message.body)
         elif isinstance(message, Drained):
             failover.drained(work, members.on_connection(work.state, connection), message.body)
+        elif isinstance(message, Receipt):
+            receipts.told(work, members.on_connection(work.state, connection), message.body)
+        elif isinstance(message, Wanted):
+            failover.wanted(work, members.on_connection(work.state, connection), message.body)
         else:
             members.closed(work, connection)
     except Refusal as refusal:

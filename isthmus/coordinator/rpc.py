@@ -6,7 +6,8 @@ not read gets its connection closed instead of a longer queue, and learns all it
 returns, because a topology is always sent whole.
 
 Frames in, told apart by "type": `register`, `heartbeat`, `leave` (see messages.py), `lease` and
-`release` (wire/lease.py), `drained` (failover.py); and calls as `isthmus.wire.link.RpcClient` makes
+`release` (wire/lease.py), `drained` and `failover_wanted` (failover.py), `receipt` (receipts.py);
+and calls as `isthmus.wire.link.RpcClient` makes
 them, from anybody on the RPC port. `status`, `explain` and `whatif` only ask, and the model's state
 stays as it is. `set_persistence` and `set_durability` change a policy (their parameter is
 "policy") and are answered when that is committed, with the status. `failover` is answered when it
@@ -35,7 +36,8 @@ SILENCE_SECONDS_MAX: Final = 30.0
 FLUSH_SECONDS_MAX: Final = 1.0
 FRAME_BYTES_MAX: Final = 4 << 20  # the status of a thousand members fits several times
 METHODS: Final = (
-    "status", "explain", "whatif", "failover", "set_persistence", "set_durability"
+    "status", "explain", "whatif", "failover", "settle_receipt", "set_persistence",
+    "set_durability",
 )  # fmt: skip
 
 
@@ -155,8 +157,15 @@ class Hub:
             self._handle(model.Leave(connection))
         elif kind == "drained":
             self._handle(model.Drained(connection, frame))
+        elif kind == "receipt":
+            self._handle(model.Receipt(connection, frame))
+        elif kind == "failover_wanted":
+            self._handle(model.Wanted(connection, frame))
         else:
-            text = "a frame's type is register, heartbeat, lease, release, drained or leave"
+            text = (
+                "a frame's type is register, heartbeat, lease, release, drained, receipt,"
+                " failover_wanted or leave"
+            )
             self.send(connection, {"type": "refused", "code": "BAD_MESSAGE", "error": text})
             self.close(connection)
 
@@ -170,7 +179,9 @@ class Hub:
             return None
         if method in ("explain", "whatif"):
             return {"result": self._ask(method, params)}
-        if method == "set_persistence":
+        if method == "settle_receipt":
+            self._handle(model.Settle(str(params.get("receipt"))))
+        elif method == "set_persistence":
             self._handle(model.SetPersistence(policy.parse(params.get("policy"))))
         elif method == "set_durability":
             self._handle(model.SetDurability(durability.parse(params.get("policy"))))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from isthmus.coordinator import receipts
 from isthmus.coordinator.messages import NODE, PROXY
 from isthmus.coordinator.state import MS, Member, Shard, State, in_order, shard_frame, shard_of
 from isthmus.wire.policy import OFF
@@ -58,6 +59,7 @@ def status(state: State, now: int | None = None) -> dict[str, object]:
         "persistence": str(state.persistence or OFF),
         "durability": str(state.durable),
         "warnings": warnings(state),
+        "receipts": len(receipts.unsettled(state)),
         "shards": [_shard(state, shard, now) for shard in state.shards],
         "processes": [_process(state, member) for member in in_order(state)],
     }
@@ -136,7 +138,7 @@ def warnings(state: State) -> list[str]:
         waiting = state.watch(shard).waiting
         if waiting:
             said.append(f"shard {shard.number} has no primary that serves: {waiting}")
-    return said
+    return said + receipts.warnings(state)
 
 
 def _crowded(shard: Shard, members: list[Member], zones_alive: set[str]) -> list[str]:

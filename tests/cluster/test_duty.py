@@ -360,3 +360,26 @@ def test_a_restarted_voter_says_nothing_for_a_lease() -> None:
     seat.now = 2001 * MS
     seat.leadership.hear(A, frame, seat.now)
     assert seat.sent[-1][1]["granted"] is True
+
+
+def test_a_primary_that_asks_for_its_lease_is_heard() -> None:
+    seat = Seat(B)
+    seat.topology(5, A, [B])
+    seat.replication.silent_ms = lambda: -1  # type: ignore[method-assign]
+    silent = lambda: seat.duty.copy()["primary_silent_ms"]  # type: ignore[index]  # noqa: E731
+    assert silent() == -1
+    frame = {"type": "lease", "shard": 0, "epoch": 5, "node": A, "number": 1}
+    seat.leadership.hear(A, frame, seat.now)
+    seat.now += 300 * MS
+    assert silent() == 300
+    # The stream said something later; requests of others, or under another epoch, say nothing.
+    seat.replication.silent_ms = lambda: 120  # type: ignore[method-assign]
+    seat.leadership.hear(C, {**frame, "node": C}, seat.now)
+    seat.leadership.hear(A, {**frame, "epoch": 4}, seat.now)
+    assert silent() == 120
+    # A link that was lost long ago does not make a primary silent that asks.
+    seat.replication.silent_ms = lambda: 9000  # type: ignore[method-assign]
+    assert silent() == 300
+    seat.topology(6, C, [A, B])
+    seat.replication.silent_ms = lambda: -1  # type: ignore[method-assign]
+    assert silent() == -1

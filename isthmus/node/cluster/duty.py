@@ -50,6 +50,8 @@ ACQUIRE_LEASES = 2
 NOTE_MS = 5
 # A token is an offset above the pump's own answers 0 and 1.
 TOKEN = 2
+# The kind of a client that waits for the coordinator's answer (CLUSTER FAILOVER).
+WISH = b"failover"
 BEHIND = b"NOREPLICAS Not enough good replicas to write: "
 NO_FILE = (
     b"MISCONF durability is fsync and nothing is kept on disk yet: use isthmus persistence set "
@@ -101,6 +103,9 @@ class Duty:
         self._heir = ""
         self._handover_until = 0
         self._acquire_until = 0
+        # number -> a client that asked this node to lead.
+        self._wishes: dict[int, ClientState] = {}
+        self._wished = 0
 
     # -- the topology -------------------------------------------------------------------------
 
@@ -366,9 +371,11 @@ class Duty:
 
     def hear(self, frame: Frame) -> None:
         """An order of the coordinator."""
+        kind = frame.get("type")
+        if kind == "failover_answer":
+            self._answer_wish(frame)
         if (frame.get("shard"), frame.get("epoch")) != (self.shard, self.epoch):
             return
-        kind = frame.get("type")
         if kind == "fence" and self.state == FOLLOWING:
             # What this copy has from now on does not change before somebody leads anew.
             self.fenced = self.epoch
@@ -385,6 +392,28 @@ class Duty:
             self.state = LEADING
             self.leadership.learn(self.view, self.boot_ns())
             self.regate(self.boot_ns())
+
+    def ask_to_lead(self, client: ClientState) -> None:
+        """A client wants this replica to lead: ask for it. The client waits, as WISH."""
+        for number, other in list(self._wishes.items()):
+            if other.blocked is None or other.blocked.kind != WISH or other is client:
+                del self._wishes[number]
+        self._wished += 1
+        self._wishes[self._wished] = client
+        self.say({
+            "type": "failover_wanted", "shard": self.shard, "node": self.view.my_id,
+            "number": self._wished,
+        })  # fmt: skip
+
+    def _answer_wish(self, frame: Frame) -> None:
+        number = frame.get("number")
+        client = self._wishes.pop(number, None) if isinstance(number, int) else None
+        if client is None or client.blocked is None or client.blocked.kind != WISH:
+            return
+        error = str(frame.get("error") or "").encode("ascii", "replace")
+        error = error.replace(b"\r", b" ").replace(b"\n", b" ")
+        reply = b"-ERR The coordinator refuses: " + error + b"\r\n" if error else b"+OK\r\n"
+        self.node.blocking.answer(client, reply)
 
     def _begin_handover(self, heir: str) -> None:
         now = self.boot_ns()
@@ -459,11 +488,20 @@ class Duty:
             "replid": replication.replid,
             "offset": replication.offset,
             "data_epoch": self.data_epoch,
-            "primary_silent_ms": -1 if leads or self.fenced else replication.silent_ms(),
+            "primary_silent_ms": -1 if leads or self.fenced else self.primary_silent_ms(now),
             "lease_left_ms": max(0, min(left // MS, 1 << 40)) if leads else 0,
             "fenced": self.fenced,
             "problem": self.problem[:200],
         }
+
+    def primary_silent_ms(self, now: int) -> int:
+        """Since the last sign of life of the primary followed; -1: there was none.
+
+        A stream may be still for long, but who leads asks for its lease all the time, whether or
+        not the replication link is up.
+        """
+        signs = (int(self.node.replication.silent_ms()), self.leadership.silent_ms(now))
+        return min((each for each in signs if each >= 0), default=-1)
 
     def _copy_state(self) -> str:
         """How a copy that does not lead is: empty, if it never had the data of the shard."""

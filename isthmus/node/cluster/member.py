@@ -24,6 +24,7 @@ from isthmus.node.cluster.bus import Bus
 from isthmus.node.cluster.duty import Duty
 from isthmus.node.cluster.leadership import Leadership
 from isthmus.node.cluster.link import Announcement, CoordinatorLink
+from isthmus.node.cluster.receipts import Receipts
 from isthmus.node.cluster.view import ClusterView
 from isthmus.wire.beats import until_next
 from isthmus.wire.lease import WITNESS
@@ -62,6 +63,7 @@ class Member:
             persistence, disk, self.duty.copy, self.ordered,
         )  # fmt: skip
         self.duty.say = self.link.say
+        self.receipts = Receipts(self.link.say)
         self.duty.say_soon = self.link.beat_soon
         if folder is not None:
             self.remember_in(folder)
@@ -112,6 +114,8 @@ class Member:
             seconds = ACQUIRE_SECONDS if self.duty.acquiring() else CRON_SECONDS
             await trio.sleep(until_next(seconds, time.monotonic()))
             self.duty.cron()
+            if self.link.connected:
+                self.receipts.tick(boot_ns())
 
     def topology_changed(self) -> None:
         """The view is another one: the duty, lanes to other nodes and shard channels follow it."""
@@ -149,6 +153,8 @@ class Member:
         try:
             if frame.get("type") == "grant":
                 self.leadership.hear(WITNESS, frame, boot_ns())
+            elif frame.get("type") == "receipt_noted":
+                self.receipts.noted(frame)
             else:
                 self.node.ctx.session = None
                 self.duty.hear(frame)

@@ -24,6 +24,8 @@ PRIMARY, REPLICA = "primary", "replica"
 NO_ID = "0" * 40
 # At ten a second, a minute.
 TIMES_MAX = 600
+# Without a look at the time for so long, the process was stopped.
+STILL_MS = 1000
 SIZE = "repl-backlog-size"
 STREAMING = "streaming"
 READ_ONLY = b"READONLY You can't write against a read only replica."
@@ -55,6 +57,7 @@ class Replication:
         self.messages = False
         # (offset, Unix ms) of how far the stream was when, for a while.
         self._times: deque[tuple[int, int]] = deque(maxlen=TIMES_MAX)
+        self._looked_ms = 0
         # Those who follow this node.
         self.primary = Primary(self)
         node.config.on_change(SIZE, self._resized)
@@ -70,9 +73,14 @@ class Replication:
         return self.recording or (self.role == REPLICA and self.follower.in_step)
 
     def note_time(self, now_ms: int) -> None:
-        """Note how far the stream is at this time (Unix ms), now and then."""
+        """Note how far the stream is at this time (Unix ms), now and then.
+
+        What is new after a long gap was written before it: the process stood still.
+        """
+        looked, self._looked_ms = self._looked_ms, now_ms
         if not self._times or self._times[-1][0] != self.offset:
-            self._times.append((self.offset, now_ms))
+            stood = 0 < looked < now_ms - STILL_MS
+            self._times.append((self.offset, looked if stood else now_ms))
 
     def times_behind(self, offset: int) -> tuple[int, int]:
         """From when to when what is behind `offset` was written, Unix ms, as closely as is known;
