@@ -18,6 +18,7 @@ from typing import Any
 from isthmus.node.engine.effect_log import Effect
 from isthmus.node.persist.aof_format import NO_DB, encode_batch
 from isthmus.node.replicate.backlog import Backlog, Older
+from isthmus.node.replicate.failover import Failover
 from isthmus.node.replicate.primary import Primary
 
 PRIMARY, REPLICA = "primary", "replica"
@@ -60,6 +61,7 @@ class Replication:
         self._looked_ms = 0
         # Those who follow this node.
         self.primary = Primary(self)
+        self.failover = Failover(self)
         node.config.on_change(SIZE, self._resized)
 
     @property
@@ -96,6 +98,11 @@ class Replication:
         in_step = self.follower is not None and self.follower.in_step
         return (self.replid, self.offset) if in_step else None
 
+    def full_resync(self) -> bytes:
+        """What a replica is told before a snapshot of the data as it stands."""
+        self.node.keyspace.log.flush()
+        return b"+FULLRESYNC %s %d\r\n" % (self.replid.encode(), self.offset)
+
     def common(self, replid: str) -> int:
         """How far this node has the stream of that id; -1 if it does not know it."""
         if self.place() is None:
@@ -109,7 +116,7 @@ class Replication:
         backlog = self.backlog
         active = self.has_stream()
         return {
-            "master_failover_state": "no-failover", "master_replid": self.replid,
+            "master_failover_state": self.failover.state, "master_replid": self.replid,
             "master_replid2": self.replid2, "master_repl_offset": self.offset,
             "second_repl_offset": self.second_offset, "repl_backlog_active": int(active),
             "repl_backlog_size": self.node.config.integer(SIZE),
