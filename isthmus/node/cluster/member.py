@@ -52,7 +52,7 @@ class Member:
         self.leadership = Leadership(node.run_id, started_ns, self.send)
         self.duty = node.duty = Duty(node, self.view, self.leadership, boot_ns)
         self.link = CoordinatorLink(
-            self.view, me, lambda: node.keyspace.databases[0].size, self.topology_changed,
+            self.view, me, lambda: node.keyspace.databases[0].visible(), self.topology_changed,
             persistence, disk, self.duty.copy, self.ordered,
         )  # fmt: skip
         self.duty.say = self.link.say

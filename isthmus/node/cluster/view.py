@@ -45,6 +45,19 @@ class NodeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveInfo:
+    """Slots on their way from one shard to another: ranges, both shards, how far it is, and the
+    epoch since when that is so (isthmus/node/moves/DESIGN.md)."""
+
+    id: str
+    source: int
+    target: int
+    slots: tuple[tuple[int, int], ...]
+    state: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShardInfo:
     """One shard: inclusive slot ranges, the primary, its replicas."""
 
@@ -71,6 +84,9 @@ class ClusterView:
     def __init__(self, my_id: str, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.my_id = my_id
         self.mine = bytearray(SLOTS)  # 1: this node serves the slot
+        # 1: the slot is not of the shard that this node has a copy of.
+        self.foreign = b"\1" * SLOTS
+        self.moves: tuple[MoveInfo, ...] = ()
         self.state_ok = False
         self.cluster_id = ""
         self.epoch = 0
@@ -96,6 +112,7 @@ class ClusterView:
             cluster, epoch = str(topology["cluster"]), int(topology["epoch"])
             nodes, shards = _read(topology)
             lease_ms = int(topology.get("lease_ms", 0))
+            moves = tuple(_move(row) for row in topology.get("moves", ()))
         except (KeyError, TypeError, ValueError) as error:
             raise BadTopology(f"malformed topology: {error!r}") from error
         if self.cluster_id and cluster != self.cluster_id:
@@ -104,14 +121,19 @@ class ClusterView:
             return False
         owners: list[ShardInfo | None] = [None] * SLOTS
         mine = bytearray(SLOTS)
+        foreign = bytearray(b"\1" * SLOTS)
         for shard in shards:
+            copies = {shard.primary.id, *(replica.id for replica in shard.replicas)}
             for first, last in shard.slots:
                 owners[first : last + 1] = [shard] * (last + 1 - first)
                 if shard.primary.id == self.my_id:
                     mine[first : last + 1] = b"\x01" * (last + 1 - first)
+                if self.my_id in copies:
+                    foreign[first : last + 1] = bytes(last + 1 - first)
         self.cluster_id, self.epoch = cluster, epoch
         self.nodes, self.shards, self._owners = nodes, shards, owners
         self.fenced = ""
+        self.foreign, self.moves = bytes(foreign), moves
         self.mine[:] = mine  # in place: the execute gate may hold the array
         self.state_ok = all(owner is not None and owner.covered for owner in owners)
         self.durability = str(topology.get("durability", ""))
@@ -226,15 +248,27 @@ def _carried(way: str, published: int, others: int) -> list[tuple[str, object]]:
     return rows
 
 
+def _move(row: Mapping[str, Any]) -> MoveInfo:
+    return MoveInfo(
+        str(row["id"]), int(row["source"]), int(row["target"]), _ranges(row), str(row["state"]),
+        int(row["epoch"]),
+    )  # fmt: skip
+
+
+def _ranges(row: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    slots = tuple((int(first), int(last)) for first, last in row["slots"])
+    if any(not 0 <= first <= last < SLOTS for first, last in slots):
+        raise ValueError(f"slots {slots}")
+    return slots
+
+
 def _read(topology: Mapping[str, Any]) -> tuple[tuple[NodeInfo, ...], tuple[ShardInfo, ...]]:
     primaries = {str(row["primary"]) for row in topology["shards"]}
     nodes = tuple(_node(row, primaries) for row in topology["nodes"])
     by_id = {node.id: node for node in nodes}
     shards = []
     for row in topology["shards"]:
-        slots = tuple((int(first), int(last)) for first, last in row["slots"])
-        if any(not 0 <= first <= last < SLOTS for first, last in slots):
-            raise ValueError(f"slots {slots}")
+        slots = _ranges(row)
         replicas = tuple(by_id[name] for name in row["replicas"])
         primary = by_id[row["primary"]]
         number, epoch = int(row["number"]), int(row["epoch"])

@@ -8,6 +8,7 @@ What is said, in Redis' own words (a replica asks, the primary answers):
     REPLCONF ip-address A
     REPLCONF capa eof capa psync2
     REPLCONF isthmus-node ID isthmus-epoch N     in a cluster only; +OK, or we are not of its shard
+    REPLCONF isthmus-move ID                if some slots are to be moved to us (node/moves); +OK
     PSYNC replid offset                     ? -1: everything. `offset` is that of the first byte that
                                             is not here yet
 
@@ -114,6 +115,7 @@ class Introduction:
     password: str = ""
     node_id: str = ""
     epoch: int = 0
+    move: str = ""
 
 
 class ReplicaLink:
@@ -200,6 +202,9 @@ class ReplicaLink:
                 [b"REPLCONF", b"isthmus-node", me.node_id.encode(), b"isthmus-epoch", epoch]
             )
             self.expected.append(("isthmus-node", True))
+        if me.move:
+            said.append([b"REPLCONF", b"isthmus-move", me.move.encode()])
+            self.expected.append(("isthmus-move", True))
         self.state = INTRODUCE
         events.append(Send(b"".join(map(pack, said))))
 
