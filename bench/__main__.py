@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import isthmus
-from bench import run, saving, screen, stalls, targets
+from bench import replication, run, saving, screen, stalls, targets
 from bench.large import LARGE, fill
 from bench.process import BenchError, Raw, Server
 from bench.report import JSON_VERSION, row_json
@@ -35,7 +35,8 @@ MEMORY_BUDGET = 1.4
 LARGE_BUDGET = 2.0
 STALL_BUDGET_MS = 5.0
 SAVED_KEYS = 2_000_000
-EVERYTHING = ("node", "proxy", "memory", "large", "stalls", "saving")
+FOLLOWED_WRITES = 1_000_000
+EVERYTHING = ("node", "proxy", "memory", "large", "stalls", "saving", "replication")
 QUICK_TESTS = "SET,GET,LPUSH,LPOP"
 
 EXAMPLES = """\
@@ -49,6 +50,7 @@ examples:
   python -m bench --memory                   bytes per key at 1,000,000 keys
   python -m bench large stalls               structures of 1,000,000; how long the loop stands
   python -m bench saving --saved-keys 500000   what a snapshot costs to write and to read
+  python -m bench replication --replica "/opt/redis/redis-server --port {port}"
   python -m bench proxy --shards 2 --json proxy.json
 
 What counts is the ratio of CPU per operation; bench/README.md says why.
@@ -80,6 +82,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--value-bytes", type=int, default=64, metavar="N", help="-d (64)")
     parser.add_argument("--keys", type=int, default=1_000_000, metavar="N", help="memory's keys")
     parser.add_argument("--saved-keys", type=int, metavar="N", help="of saving (2,000,000)")
+    parser.add_argument(
+        "--replica", metavar="CMD", default=targets.REDIS_BARE,
+        help="of replication: what follows, 7.4 or newer, holding {port}",
+    )  # fmt: skip
     parser.add_argument("--shards", type=int, default=3, metavar="N", help="backends (3)")
     parser.add_argument("--node", metavar="CMD", help="our side's command, holding {port}")
     parser.add_argument("--node-port", type=int, metavar="P", help="our side runs already")
@@ -265,6 +271,26 @@ class Bench:
                 found.append(saving.measure(name, command, folder, keys, status.update))
         mine, other = found
         within = screen.saving(self.out, mine, other, (empty[0], empty[1]), saving.Budgets())
+        self.within = self.within and within
+        return {row.name: dataclasses.asdict(row) for row in found}
+
+    def replication(self) -> dict[str, Any]:
+        """A write and a full sync with one replica, ours and redis-server's."""
+        options = self.options
+        keys = options.saved_keys or (SAVED_KEYS // 20 if options.quick else SAVED_KEYS)
+        requests = FOLLOWED_WRITES // (10 if options.quick else 1)
+        servers = {
+            "isthmus": options.node or targets.NODE,
+            "redis-server": options.peer or targets.REDIS_BARE,
+        }
+        found = []
+        with self.err.status("replication") as status:
+            for name, command in servers.items():
+                folder = self.directory / f"replication-{name}"
+                found.append(replication.measure(
+                    name, command, options.replica, folder, keys, requests, status.update
+                ))  # fmt: skip
+        within = replication.show(self.out, *found)
         self.within = self.within and within
         return {row.name: dataclasses.asdict(row) for row in found}
 

@@ -12,6 +12,7 @@ import pytest
 
 import isthmus
 from tests.support import servers
+from tests.support.etcd import EtcdServer, etcd_server
 
 
 def pytest_report_header() -> str:
@@ -33,3 +34,10 @@ def redis8(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]
     """
     with servers.redis8(tmp_path_factory.mktemp("redis8"), ["--enable-debug-command", "yes"]) as it:
         yield it
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """A real etcd; every test has keys of its own in it. Skips where there is none."""
+    with etcd_server(tmp_path_factory.mktemp("etcd")) as server:
+        yield server

@@ -280,7 +280,8 @@ def _end(whom: list[local.Noted], number: signal.Signals, seconds: float) -> Non
     epilog="Examples:\n\n"
     "  isthmus status\n\n"
     "  isthmus status --json | python3 -m json.tool\n\n"
-    "  isthmus status --coordinator 127.0.0.1:9400"
+    "  isthmus status --coordinator 127.0.0.1:9400\n\n"
+    "  isthmus status --coordinator 10.0.0.1:9400,10.0.0.2:9400"
 )
 def status(
     data_dir: DataDir,
@@ -305,6 +306,14 @@ def status(
         highlight=False,
     )
     console.print(screen.disks(answer))
+    if answer.get("standby"):
+        leader = answer.get("leader") or "nobody"
+        problem = answer.get("problem") or "this may be a little old"
+        console.print(
+            f"\ntold by a coordinator that stands by; {leader} leads: {problem}",
+            markup=False,
+            highlight=False,
+        )
 
 
 app.command(epilog=data.EXPORT_EXAMPLES)(data.export)

@@ -3,7 +3,7 @@
 Each server has a few connections and a short queue of batches; who fills it waits when it is full,
 so memory is bounded by the queues. A batch is one pipeline of RESTORE commands of one database.
 Replies are counted key by key: redirected ones are sent on, those that a server asks to repeat are
-repeated, those that it does not take in this form are made by commands (node/persist/pieces.py). A lost
+repeated, those that it does not take in this form are made by commands (persist/pieces.py). A lost
 connection ends the import: whether its last keys arrived is not known, and the text says what to
 do then.
 """

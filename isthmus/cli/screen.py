@@ -29,8 +29,8 @@ def table(status: Mapping[str, object]) -> Table:
     """One line per process; narrow enough for a terminal of 80 columns."""
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     rows = processes(status)
-    trouble = any(row.get("state", "up") != "up" for row in rows)
-    for column in (*_COLUMNS, *(("state",) if trouble else ())):
+    unusual = any(row.get("state", "up") != "up" for row in rows)
+    for column in (*_COLUMNS, *(("state",) if unusual else ())):
         right = column in ("pid", "shard")
         shown.add_column(column, justify="right" if right else "left", no_wrap=True)
     for row in rows:
@@ -45,7 +45,9 @@ def table(status: Mapping[str, object]) -> Table:
             _metrics(row),
         ]
         shown.add_row(
-            *cells, *((state,) if trouble else ()), style="red" if state != "up" else None
+            *cells,
+            *((state,) if unusual else ()),
+            style=None if state in ("up", "standby") else "red",
         )
     return shown
 

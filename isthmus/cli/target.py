@@ -34,7 +34,9 @@ DataDir = Annotated[
 CoordinatorAddress = Annotated[
     str | None,
     typer.Option(
-        "--coordinator", metavar="HOST:PORT", help="Ask this one, instead of the one DIR names."
+        "--coordinator",
+        metavar="HOST:PORT[,...]",
+        help="Ask this one, or these of one cluster, instead of the one DIR names.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Everything known, for programs.")]

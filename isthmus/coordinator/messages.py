@@ -50,6 +50,7 @@ class Description:
     incarnation: str
     cluster: str  # the cluster it knows itself to be in; empty if none
     epoch: int  # the topology epoch it holds; 0 if none
+    copy: Copy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,46 @@ class Disk:
     problem: str  # for people; empty if all is well
 
 
+COPY_ROLES: Final = ("primary", "replica")
+# In these a copy's data is no state of the shard at any moment: it is none, or being replaced.
+SYNCING, EMPTY = "syncing", "empty"
+STREAMING: Final = "streaming"
+COPY_STATES: Final = (STREAMING, SYNCING, "connecting", EMPTY, "serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What a node says of its copy of a shard."""
+
+    shard: int
+    epoch: int  # the shard epoch it acts under
+    role: str
+    state: str
+    replid: str
+    offset: int  # bytes of the shard's stream of effects that it has
+    data_epoch: int  # the shard epoch under which its data was last written
+    primary_silent_ms: int  # of a replica: since the last word of its primary; -1: none
+    lease_left_ms: int  # of a primary
+    fenced: int  # the shard epoch whose primary it follows no more; -1: it knows no fences
+    problem: str
+
+    @property
+    def whole(self) -> bool:
+        """Whether its data was the shard's state at some moment."""
+        return self.state not in (SYNCING, EMPTY) and self.data_epoch > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a heartbeat carries. `disk` is None for proxies, and for nodes of older versions."""
+    """What a heartbeat carries. `disk` is None for proxies, and for nodes of older versions;
+    `copy` also for spares.
+    """
 
     epoch: int
     slots: int
     keys: int
     disk: Disk | None
+    copy: Copy | None
 
 
 def description(body: Mapping[str, object]) -> Description:
@@ -92,6 +125,7 @@ def description(body: Mapping[str, object]) -> Description:
         incarnation=_text(body, "incarnation", NAME_CHARS_MAX),
         cluster=cluster,
         epoch=_number(body, "epoch", EPOCH_MAX),
+        copy=_copy(body.get("copy")),
     )
 
 
@@ -102,6 +136,39 @@ def report(body: Mapping[str, object]) -> Report:
         slots=_number(body, "slots", 16384),
         keys=_number(body, "keys", COUNT_MAX),
         disk=_disk(body.get("disk")),
+        copy=_copy(body.get("copy")),
+    )
+
+
+def drained(body: Mapping[str, object]) -> tuple[int, int, int]:
+    """(shard, epoch, offset) of a primary that has handed over. Raises Refusal BAD_MESSAGE."""
+    return (
+        _number(body, "shard", 16384),
+        _number(body, "epoch", EPOCH_MAX),
+        _number(body, "offset", COUNT_MAX),
+    )
+
+
+def _copy(body: object) -> Copy | None:
+    if body is None:
+        return None
+    if not isinstance(body, dict):
+        raise Refusal("BAD_MESSAGE", "copy must be a map")
+    role, state = _text(body, "role", NAME_CHARS_MAX), _text(body, "state", NAME_CHARS_MAX)
+    if role not in COPY_ROLES or state not in COPY_STATES:
+        raise Refusal("BAD_MESSAGE", f"a copy is no {role!r} that is {state!r}")
+    return Copy(
+        shard=_number(body, "shard", 16384),
+        epoch=_number(body, "epoch", EPOCH_MAX),
+        role=role,
+        state=state,
+        replid=_text(body, "replid", ID_CHARS, empty=True),
+        offset=_number(body, "offset", COUNT_MAX),
+        data_epoch=_number(body, "data_epoch", EPOCH_MAX),
+        primary_silent_ms=_number(body, "primary_silent_ms", COUNT_MAX, least=-1),
+        lease_left_ms=_number(body, "lease_left_ms", COUNT_MAX, least=-1),
+        fenced=_number(body, "fenced", EPOCH_MAX, least=-1) if "fenced" in body else -1,
+        problem=_text(body, "problem", PROBLEM_CHARS_MAX, empty=True, spaces=True),
     )
 
 
@@ -147,8 +214,8 @@ def _address(body: Mapping[str, object], name: str, *, empty: bool = False) -> s
     return value
 
 
-def _number(body: Mapping[str, object], name: str, largest: int) -> int:
+def _number(body: Mapping[str, object], name: str, largest: int, *, least: int = 0) -> int:
     value = body.get(name, 0)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
-        raise Refusal("BAD_MESSAGE", f"{name} must be a whole number from 0 to {largest}")
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= largest:
+        raise Refusal("BAD_MESSAGE", f"{name} must be a whole number from {least} to {largest}")
     return value

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
+    from isthmus.coordinator.candidate import Candidate
     from isthmus.coordinator.server import Coordinator
 
 
@@ -53,3 +54,21 @@ class CoordinatorCollector(Collector):
         )  # fmt: skip
         for name, text, total in counters:
             yield CounterMetricFamily(f"isthmus_coordinator_{name}", text, value=total)
+
+
+class CandidateCollector(Collector):
+    """Reads one of several coordinators: whether it leads, and then all that a leader has."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        self._candidate = candidate
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric families, as they are now."""
+        it = self._candidate
+        leads = it.coordinator is not None
+        yield GaugeMetricFamily("isthmus_coordinator_leader", "1 if it leads", value=leads)
+        yield CounterMetricFamily(
+            "isthmus_coordinator_terms", "Terms that this process has led", value=it.terms
+        )
+        if it.coordinator is not None:
+            yield from CoordinatorCollector(it.coordinator).collect()

@@ -5,11 +5,12 @@ Each connection has a number, a reader (its task) and a writer with a queue of a
 not read gets its connection closed instead of a longer queue, and learns all it missed when it
 returns, because a topology is always sent whole.
 
-Frames in: `register`, `heartbeat`, `leave` (see messages.py), told apart by "type", and calls as
-`isthmus.wire.link.RpcClient` makes them, of which there are two. `status` anybody on the RPC port
-may ask, and the model does not hear of it; `set_persistence` (its parameter is "policy") changes
-what nodes keep on disk, is answered when that is committed, with the status. A peer must greet and
-send its first frame within
+Frames in, told apart by "type": `register`, `heartbeat`, `leave` (see messages.py), `lease` and
+`release` (wire/lease.py), `drained` (failover.py); and calls as `isthmus.wire.link.RpcClient` makes
+them, from anybody on the RPC port. `status`, `explain` and `whatif` only ask, and the model's state
+stays as it is. `set_persistence` and `set_durability` change a policy (their parameter is
+"policy") and are answered when that is committed, with the status. `failover` is answered when it
+is decided, which may take seconds. A peer must greet and send its first frame within
 `FIRST_FRAME_SECONDS_MAX` and then may not be silent for `SILENCE_SECONDS_MAX`.
 """
 
@@ -22,9 +23,9 @@ from typing import Any, Final
 import trio
 
 from isthmus.coordinator import model
+from isthmus.wire import durability, policy
 from isthmus.wire.link import Link, LinkClosed, LinkError
 from isthmus.wire.logs import log
-from isthmus.wire.policy import PolicyError, parse
 
 Frame = dict[str, Any]
 QUEUE_FRAMES_MAX: Final = 256
@@ -33,6 +34,9 @@ FIRST_FRAME_SECONDS_MAX: Final = 5.0
 SILENCE_SECONDS_MAX: Final = 30.0
 FLUSH_SECONDS_MAX: Final = 1.0
 FRAME_BYTES_MAX: Final = 4 << 20  # the status of a thousand members fits several times
+METHODS: Final = (
+    "status", "explain", "whatif", "failover", "set_persistence", "set_durability"
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -42,14 +46,25 @@ class _Peer:
     closing: bool = False  # told to go: what it still says is not heard, nothing more is queued
 
 
+def _nothing(method: str, params: Frame) -> Frame:
+    raise ValueError(f"nobody knows {method}")
+
+
 class Hub:
-    """All connections. `handle` takes each message; `status` answers those who only ask."""
+    """All connections. `handle` takes each message; `status` and `ask` answer those who only ask.
+
+    `ask(method, parameters)` may raise ValueError, whose text is the answer then.
+    """
 
     def __init__(
-        self, handle: Callable[[model.Message], None], status: Callable[[], Frame]
+        self,
+        handle: Callable[[model.Message], None],
+        status: Callable[[], Frame],
+        ask: Callable[[str, Frame], Frame] = _nothing,
     ) -> None:
         self._handle = handle
         self._status = status
+        self._ask = ask
         self._peers: dict[int, _Peer] = {}
         self._last = 0
         self.frames_received = 0
@@ -122,32 +137,46 @@ class Hub:
 
     def _take(self, connection: int, frame: Frame) -> None:
         if "method" in frame:
-            self.send(connection, self._answer(frame))
+            try:
+                answer = self._call(connection, frame)
+            except ValueError as error:
+                answer = {"error": str(error)}
+            if answer is not None:
+                self.send(connection, {"id": frame.get("id"), **answer})
             return
         kind = frame.get("type")
         if kind == "heartbeat":
             self._handle(model.Heartbeat(connection, frame))
+        elif kind in ("lease", "release"):
+            self._handle(model.Lease(connection, frame))
         elif kind == "register":
             self._handle(model.Register(connection, frame))
         elif kind == "leave":
             self._handle(model.Leave(connection))
+        elif kind == "drained":
+            self._handle(model.Drained(connection, frame))
         else:
-            text = "a frame's type is register, heartbeat or leave"
+            text = "a frame's type is register, heartbeat, lease, release, drained or leave"
             self.send(connection, {"type": "refused", "code": "BAD_MESSAGE", "error": text})
             self.close(connection)
 
-    def _answer(self, frame: Frame) -> Frame:
-        number = frame.get("id")
-        if frame["method"] == "set_persistence":
-            params = frame.get("params")
-            try:
-                policy = parse(params.get("policy") if isinstance(params, dict) else None)
-            except PolicyError as error:
-                return {"id": number, "error": str(error)}
-            self._handle(model.SetPersistence(policy))
-        elif frame["method"] != "status":
-            return {"id": number, "error": "the methods are status and set_persistence"}
-        return {"id": number, "result": self._status()}
+    def _call(self, connection: int, frame: Frame) -> Frame | None:
+        """The answer to a call; None if it comes later. Raises ValueError."""
+        method, params = frame["method"], frame.get("params")
+        if not isinstance(params, dict):
+            params = {}
+        if method == "failover":
+            self._handle(_failover(connection, frame.get("id"), params))
+            return None
+        if method in ("explain", "whatif"):
+            return {"result": self._ask(method, params)}
+        if method == "set_persistence":
+            self._handle(model.SetPersistence(policy.parse(params.get("policy"))))
+        elif method == "set_durability":
+            self._handle(model.SetDurability(durability.parse(params.get("policy"))))
+        elif method != "status":
+            raise ValueError(f"the methods are {', '.join(METHODS)}")
+        return {"result": self._status()}
 
     async def _write(
         self, link: Link, frames: trio.MemoryReceiveChannel[Frame], session: trio.CancelScope
@@ -159,3 +188,13 @@ class Hub:
         except LinkError:
             pass  # the peer is gone
         session.cancel()
+
+
+def _failover(connection: int, call: object, params: Frame) -> model.Failover:
+    shard, to = params.get("shard"), params.get("to")
+    if not isinstance(shard, int) or isinstance(shard, bool):
+        raise ValueError("shard must be the number of a shard")
+    if to is not None and not isinstance(to, str):
+        raise ValueError("to must be the id of a node")
+    accept_loss = params.get("accept_loss", False) is True
+    return model.Failover(connection, call, shard, to or None, accept_loss)

@@ -27,7 +27,7 @@ from isthmus.proxy.server import ProxyServer, listen
 from isthmus.proxy.state import Proxy, Settings
 from isthmus.wire.logs import log
 from isthmus.wire.loop import run_pump, settle_collector
-from isthmus.wire.membership import Membership
+from isthmus.wire.membership import Membership, address_list
 from isthmus.wire.metrics_http import serve_metrics
 from isthmus.wire.pump import Pump, Ticker
 from isthmus.wire.reply import ReplyWriter
@@ -130,7 +130,11 @@ def parser() -> argparse.ArgumentParser:
         description="One proxy: a single endpoint that makes a cluster look like one Redis.",
     )
     it.add_argument(
-        "--coordinator", metavar="HOST:PORT", required=True, help="the cluster to serve"
+        "--coordinator",
+        metavar="HOST:PORT[,...]",
+        required=True,
+        type=address_list,
+        help="the cluster to serve; all its coordinators, if it has several",
     )
     it.add_argument(
         "--host", "--bind", default="127.0.0.1", help="address to listen on (%(default)s)"

@@ -6,6 +6,11 @@ each time (up to `BACKOFF_SECONDS_MAX`, with jitter, so that a thousand processe
 one instant). It never gives up and never raises for what the coordinator does: a process without
 its coordinator goes on with the topology it holds.
 
+Of several coordinators one leads. Those that stand by refuse with code NOT_LEADER and name the
+leader's address ("leader", empty while there is none), which is tried at once. Otherwise one after
+the other is tried, beginning with the one that had us last; the wait grows with each round of all,
+but not beyond `ELECTION_SECONDS_MAX` while one says that it stands by, for then a leader is near.
+
 Frames to the coordinator: `register` (all of `describe()`), `heartbeat` (its `HEARTBEAT_FIELDS`),
 `leave` (when the run is cancelled: an orderly shutdown). Frames from it: `registered`, `topology`,
 `heartbeat` (the answer: silence beyond `silence_ms` means a dead connection), `refused`.
@@ -15,6 +20,8 @@ A topology frame, as `on_topology` gets it:
     {"type": "topology", "cluster": str, "region": str, "epoch": int, "persistence": policy,
      "shards": [{"number": int, "id": str, "epoch": int, "primary": node id,
                  "replicas": [node id], "slots": [[first, last], ...]}],
+     "moves": [{"id": str, "source": int, "target": int, "slots": [[first, last], ...],
+                "state": str, "epoch": int}],
      "nodes": [{"id": str, "region": str, "zone": str, "address": "host:port",
                 "link_address": "host:port" or "", "alive": bool, "shard": int or None}]}
 
@@ -37,13 +44,15 @@ from isthmus.wire.link import Link, LinkError
 from isthmus.wire.logs import log
 
 Frame = dict[str, Any]
-HEARTBEAT_FIELDS: Final = ("epoch", "pid", "slots", "keys", "disk", "copy")
+HEARTBEAT_FIELDS: Final = ("epoch", "pid", "slots", "keys", "disk", "copy", "moves")
 SAYINGS_MAX: Final = 64
 CONNECT_SECONDS_MAX: Final = 2.0
 ANSWER_SECONDS_MAX: Final = 5.0
 LEAVE_SECONDS_MAX: Final = 0.5
 BACKOFF_SECONDS_MIN: Final = 0.1
 BACKOFF_SECONDS_MAX: Final = 2.0
+ELECTION_SECONDS_MAX: Final = 0.5
+NOT_LEADER: Final = "NOT_LEADER"
 HEARTBEAT_MS_MIN: Final = 10
 
 
@@ -61,6 +70,16 @@ async def open_stream(address: str) -> trio.abc.Stream:
     return await trio.open_tcp_stream(host.strip("[]"), int(port))
 
 
+def address_list(text: str) -> str:
+    """Addresses of coordinators, "host:port" and commas; ValueError if that is not what it is."""
+    addresses = [address.strip() for address in text.split(",")]
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError(f"not HOST:PORT: {address!r}")
+    return ",".join(addresses)
+
+
 class Membership:
     """Keeps one process registered.
 
@@ -68,9 +87,10 @@ class Membership:
     metrics_address, pid, incarnation, cluster (the id of the cluster it is in, or ""), epoch (of
     the topology it holds, or 0), slots (how many it serves), keys, and for a node disk (how it
     fares with keeping data). It is called for every heartbeat and must be quick.
-    `on_refused(code, text)` hears why a registration was refused; `connected` tells whether the
-    coordinator has us now. `on_message` gets every other frame of the coordinator: grants of
-    leases, orders for a failover. `say` sends it such a frame, ahead of the next heartbeat.
+    `on_refused(code, text)` hears why a registration was refused, though not by one that does not
+    lead; `connected` tells whether the coordinator has us now. `on_message` gets every other frame
+    of the coordinator: grants of leases, orders for a failover. `say` sends it such a frame, ahead
+    of the next heartbeat.
     """
 
     def __init__(
@@ -92,7 +112,8 @@ class Membership:
         self._said = trio.Event()
         self._connect = connect
         self._jitter = jitter
-        self._complaint = ""
+        self._complaints: dict[str, str] = {}  # by address
+        self._leader: str | None = None  # whom a coordinator that stands by has named
         self.connected = False
         self.sent = 0
         self.received = 0
@@ -103,17 +124,37 @@ class Membership:
             self._sayings.append(frame)
             self._said.set()
 
-    async def run(self, address: str) -> None:
-        """Stay registered with the coordinator at `address` ("host:port") until cancelled."""
-        backoff = BACKOFF_SECONDS_MIN
+    async def run(self, addresses: str) -> None:
+        """Stay registered with a coordinator until cancelled.
+
+        `addresses` are "host:port", with commas between them if there are several coordinators.
+        """
+        known = addresses.split(",")
+        place, tried, backoff = 0, 0, BACKOFF_SECONDS_MIN
+        longest = BACKOFF_SECONDS_MAX
         while True:
-            if await self._attempt(address):
-                backoff = BACKOFF_SECONDS_MIN
-            await trio.sleep(backoff * (0.5 + self._jitter() / 2))
-            backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
+            at = known[place]
+            registered = await self._attempt(at)
+            if not registered and self._leader is not None:
+                longest = ELECTION_SECONDS_MAX
+                if self._leader not in ("", at):
+                    at = self._leader
+                    registered = await self._attempt(at)
+            if registered:
+                tried, backoff, longest = 0, BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX
+                place = known.index(at) if at in known else place
+            else:
+                tried += 1
+                place = (place + 1) % len(known)
+            round_over = tried % len(known) == 0
+            wait = min(backoff, longest) if round_over else BACKOFF_SECONDS_MIN
+            await trio.sleep(wait * (0.5 + self._jitter() / 2))
+            if round_over:
+                backoff, longest = min(backoff * 2, BACKOFF_SECONDS_MAX), BACKOFF_SECONDS_MAX
 
     async def _attempt(self, address: str) -> bool:
         """One connection from beginning to end; True if it got as far as being registered."""
+        self._leader = None
         try:
             with trio.fail_after(CONNECT_SECONDS_MAX):
                 link = Link(await self._connect(address))
@@ -139,12 +180,15 @@ class Membership:
         if frame.get("type") == "refused":
             code, text = str(frame.get("code", "")), str(frame.get("error", ""))
             self._complain("coordinator_refused", address, f"{code}: {text}")
-            self._on_refused(code, text)
+            if code == NOT_LEADER:
+                self._leader = str(frame.get("leader", ""))
+            else:
+                self._on_refused(code, text)
             return
         if frame.get("type") != "registered":
             raise LinkError(f"expected registered, got {frame.get('type')!r}")
         self.connected = True
-        self._complaint = ""
+        self._complaints.clear()
         log("coordinator_connected", address=address, cluster=frame.get("cluster", ""))
         heartbeat_ms, silence_ms = _times(frame)
         try:
@@ -211,8 +255,8 @@ class Membership:
 
     def _complain(self, event: str, address: str, why: str) -> None:
         """Log a failure once, not at every retry."""
-        if self._complaint != (complaint := f"{event} {why}"):
-            self._complaint = complaint
+        if self._complaints.get(address) != (complaint := f"{event} {why}"):
+            self._complaints[address] = complaint
             log(event, level="WARN", address=address, why=why)
 
 

@@ -59,7 +59,7 @@ def test_choose() -> None:
 
 
 def test_options() -> None:
-    assert parse([]).what == ["node", "proxy", "memory", "large", "stalls", "saving"]
+    assert parse([]).what == ["node", "proxy", "memory", "large", "stalls", "saving", "replication"]
     assert parse(["--memory"]).what == ["memory"]
     assert parse(["node", "--pipeline", "1,4"]).pipeline == (1, 4)
 

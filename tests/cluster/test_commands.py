@@ -203,3 +203,24 @@ def test_what_the_coordinator_decides_is_refused_with_the_reason(client: Client)
         assert client("CLUSTER", *line.split()).startswith(
             b"-ERR CLUSTER " + line.split()[0].encode() + b" is not a client's to do: "
         )
+
+
+def test_who_says_readonly_reads_from_a_replica() -> None:
+    shards, nodes = topology()["shards"], topology()["nodes"]
+    shards[1]["replicas"] = [D]
+    nodes[2]["shard"] = 1
+    view = ClusterView(D)
+    view.apply(topology(shards=shards, nodes=nodes))
+    client = Client(view)
+    key = next(name for name in map(str, range(99)) if key_slot(name.encode()) > 8191)
+    other = next(name for name in map(str, range(99)) if key_slot(name.encode()) < 8192)
+    assert client("GET", key).startswith(b"-MOVED ")
+    client("READONLY")
+    assert client("GET", key) == b"$-1\r\n"
+    assert client("SET", key, "1").startswith(b"-MOVED ")
+    assert client("GET", other).startswith(b"-MOVED ")
+    client("MULTI")
+    assert client("GET", key) == b"+QUEUED\r\n"
+    assert client("EXEC") == b"*1\r\n$-1\r\n"
+    client("READWRITE")
+    assert client("GET", key).startswith(b"-MOVED ")

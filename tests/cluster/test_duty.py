@@ -28,6 +28,7 @@ class Replication:
         self.offset = 0
         self.replid = "0" * 40
         self.state = "streaming"
+        self.role = "primary"
         self.primary = Stub()
         self.calls: list[Any] = []
 

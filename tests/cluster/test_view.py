@@ -132,3 +132,16 @@ def test_lines_of_cluster_nodes(view: ClusterView) -> None:
         f"{B} 10.0.0.2:8502@9502 master - 0 1700 3 connected 100 8192-16383",
         f"{D} 10.0.0.3:8503@9503 master - 0 1700 0 connected",
     ]
+
+
+def test_slots_of_the_shard_a_replica_copies() -> None:
+    shards = topology()["shards"]
+    shards[1]["replicas"] = [D]
+    nodes = topology()["nodes"]
+    nodes[2]["shard"] = 1
+    it = ClusterView(D)
+    assert it.apply(topology(shards=shards, nodes=nodes))
+    assert not any(it.mine)
+    assert it.copied[100] and not it.copied[101] and it.copied[8192]
+    it.fence("another process took its place")
+    assert not any(it.copied)

@@ -31,6 +31,7 @@ class World:
         self.coordinator: Coordinator | None = None
         self.scope = trio.CancelScope()
         self.inner: trio.Nursery | None = None
+        self.addresses = "coordinator:9400"
 
     async def start(self) -> Coordinator:
         self.coordinator = Coordinator(self.settings, self.shelf.open(), trio_ns)
@@ -101,7 +102,7 @@ class FakeNode:
 
     async def run(self) -> None:
         with self.scope:
-            await self.membership.run("coordinator:9400")
+            await self.membership.run(self.world.addresses)
 
     def start(self) -> FakeNode:
         self.world.nursery.start_soon(self.run)

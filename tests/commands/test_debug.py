@@ -9,6 +9,7 @@ import pytest
 
 from isthmus.node.commands import memory
 from isthmus.node.commands.figures import Memory
+from isthmus.node.replicate.replication import Replication
 from tests.support.store import Store
 
 
@@ -125,10 +126,11 @@ def test_switches(debug: Store) -> None:
     assert debug.node.keyspace.active_expiry
     debug("DEBUG", "PAUSE-CRON", "1")
     assert debug.node.cron_paused
-    before = debug.node.replication_id
+    debug.node.replication = Replication(debug.node)
+    before = debug.node.replication.replid
     debug("DEBUG", "CHANGE-REPL-ID")
-    assert debug.node.replication_id != before
-    assert len(debug.node.replication_id) == 40
+    assert debug.node.replication.replid != before
+    assert len(debug.node.replication.replid) == 40
 
 
 def test_populate(debug: Store) -> None:

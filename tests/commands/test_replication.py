@@ -36,7 +36,7 @@ def test_no_waiting_in_transactions(store: Store) -> None:
 
 
 def test_a_replica_it_cannot_be(store: Store) -> None:
-    assert store.error("REPLICAOF", "host", "6379").startswith("ERR this version cannot be")
+    assert store.error("REPLICAOF", "host", "6379").startswith("ERR this node has no replication")
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ class Region:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
         self.address = ""
+        self.addresses = "coordinator:9400"
 
     async def connect(self, address: str) -> trio.abc.Stream:
         return await open_stream(self.address)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +17,23 @@ from isthmus.coordinator.store.base import (
 )
 from isthmus.coordinator.store.memory import Shelf
 from isthmus.coordinator.store.sqlite import SqliteStore
+from tests.coordinator.etcd import Processes
+from tests.support.etcd import EtcdServer
 
 Open = Callable[[], Store]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+@pytest.fixture(params=["memory", "sqlite", pytest.param("etcd", marks=pytest.mark.oracle)])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the same stored data again and again."""
     if request.param == "memory":
-        return Shelf().open
-    return lambda: SqliteStore(tmp_path / "data")
+        yield Shelf().open
+    elif request.param == "sqlite":
+        yield lambda: SqliteStore(tmp_path / "data")
+    else:
+        server: EtcdServer = request.getfixturevalue("etcd")
+        with Processes(server, tmp_path.name) as processes:
+            yield processes.open
 
 
 @pytest.fixture

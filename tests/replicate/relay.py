@@ -62,7 +62,7 @@ class Relay:
             if self.cutting.is_set():
                 self.drop()
                 self.cutting.clear()
-            ends = {} if self.stalled else {a: b for a, b in self.pairs}
+            ends = {} if self.stalled else dict(self.pairs)
             ends |= {b: a for a, b in ends.items()}
             ready, _, _ = select.select([self.listener, *ends], [], [], POLL_SECONDS)
             for end in ready:

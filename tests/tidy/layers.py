@@ -68,6 +68,10 @@ LAYERS: dict[str, Layer] = {
     },
     # The stream is what an append only file holds, and a full sync is a snapshot.
     "isthmus.node.replicate": _beside_commands("isthmus.node.replicate", "isthmus.node.persist"),
+    # A move of slots is a snapshot and a stream of some of the data.
+    "isthmus.node.moves": _beside_commands(
+        "isthmus.node.moves", "isthmus.node.persist", "isthmus.node.replicate"
+    ),
     # The one place where Lua comes in.
     "isthmus.node.scripting": _layer(
         "isthmus.node.scripting", ENGINE, VALUES, WIRE, others="lupa greenlet"
@@ -76,7 +80,7 @@ LAYERS: dict[str, Layer] = {
     "isthmus.node.server": _layer("isthmus.node", WIRE, others="trio prometheus_client"),
     "isthmus.proxy": _layer("isthmus.proxy", WIRE, SPEC, others="trio prometheus_client"),
     "isthmus.coordinator": _layer(
-        "isthmus.coordinator", WIRE, SPEC, others="trio prometheus_client msgpack"
+        "isthmus.coordinator", WIRE, SPEC, others="trio prometheus_client msgpack urllib3"
     ),
     "isthmus.cli": _layer(ANYTHING, others="trio typer click rich prometheus_client obstore"),
     "isthmus.chaos": _layer(ANYTHING, others="trio"),
@@ -108,6 +112,7 @@ EDGES = frozenset(
         "isthmus/node/cluster/link.py",
         "isthmus/node/cluster/member.py",
         "isthmus/node/geo/link.py",
+        "isthmus/node/moves/pull.py",
         "isthmus/node/persist/aof.py",
         "isthmus/node/persist/cut_file.py",
         "isthmus/node/persist/cut_stream.py",
@@ -118,6 +123,8 @@ EDGES = frozenset(
         "isthmus/node/replicate/follow.py",
         "isthmus/node/replicate/full_load.py",
         "isthmus/node/replicate/full_sync.py",
+        "isthmus/node/replicate/quarantine.py",
+        "isthmus/node/replicate/segments.py",
         "isthmus/node/server/cron.py",
         "isthmus/node/server/endpoints.py",
         "isthmus/node/server/facts.py",
@@ -134,11 +141,13 @@ EDGES = frozenset(
         "isthmus/proxy/observe.py",
         "isthmus/proxy/server.py",
         "isthmus/coordinator/api.py",
+        "isthmus/coordinator/candidate.py",
         "isthmus/coordinator/main.py",
         "isthmus/coordinator/observe.py",
         "isthmus/coordinator/rpc.py",
         "isthmus/coordinator/server.py",
         "isthmus/coordinator/store/etcd.py",
+        "isthmus/coordinator/store/gateway.py",
         "isthmus/coordinator/store/sqlite.py",
         "isthmus/cli/",
         "isthmus/chaos/real.py",

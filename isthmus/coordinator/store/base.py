@@ -12,7 +12,8 @@ what is in them; a store promises:
    `EpochWentBack` and changes nothing.
 
 A store that raises leaves its user one choice: stop. Carrying on from memory would publish what
-a restart forgets.
+a restart forgets. Where several coordinators share a store, stopping is to step down: the user ends
+every connection, forgets what it has in memory, and opens the store anew when it can.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class StoreLocked(StoreError):
 
 class StaleTerm(StoreError):
     """A newer coordinator has taken over this store."""
+
+
+class StoreUnreachable(StoreError):
+    """The store did not answer in time; whether it did what it was asked is unknown."""
 
 
 class EpochWentBack(StoreError):
@@ -74,6 +79,13 @@ class Store(ABC):
     @abstractmethod
     def commit(self, batch: Batch) -> None:
         """Write `batch` durably. Raises StaleTerm, EpochWentBack or StoreError."""
+
+    def confirm(self, now_ns: int) -> None:  # noqa: B027
+        """Raise StaleTerm if this holder may no longer act, commit or no commit.
+
+        Only a store that can be taken from its holder has to say anything here. `now_ns` is the
+        very reading of the clock that the holder is about to act on.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -123,7 +123,8 @@ class Duty:
 
     def _lead(self, shard: ShardInfo) -> None:
         replication = self.node.replication
-        if self.state == FOLLOWING:
+        if self.state == FOLLOWING or replication.role == "replica":
+            # Or its data is of a stream as of its last run, which may have gone on without it.
             replication.unfollow()
             replication.become_primary()
             log(

@@ -84,8 +84,8 @@ class ClusterView:
     def __init__(self, my_id: str, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.my_id = my_id
         self.mine = bytearray(SLOTS)  # 1: this node serves the slot
-        # 1: the slot is not of the shard that this node has a copy of.
-        self.foreign = b"\1" * SLOTS
+        self.copied = bytearray(SLOTS)  # 1: it is a replica of the slot's shard, and may be read
+        self.foreign = b"\1" * SLOTS  # 1: neither, the slot is of another shard
         self.moves: tuple[MoveInfo, ...] = ()
         self.state_ok = False
         self.cluster_id = ""
@@ -120,21 +120,23 @@ class ClusterView:
         if epoch < self.epoch:
             return False
         owners: list[ShardInfo | None] = [None] * SLOTS
-        mine = bytearray(SLOTS)
-        foreign = bytearray(b"\1" * SLOTS)
+        mine, copied, foreign = bytearray(SLOTS), bytearray(SLOTS), bytearray(b"\1" * SLOTS)
         for shard in shards:
-            copies = {shard.primary.id, *(replica.id for replica in shard.replicas)}
             for first, last in shard.slots:
                 owners[first : last + 1] = [shard] * (last + 1 - first)
                 if shard.primary.id == self.my_id:
                     mine[first : last + 1] = b"\x01" * (last + 1 - first)
-                if self.my_id in copies:
-                    foreign[first : last + 1] = bytes(last + 1 - first)
+                elif any(replica.id == self.my_id for replica in shard.replicas):
+                    copied[first : last + 1] = b"\x01" * (last + 1 - first)
+                else:
+                    continue
+                foreign[first : last + 1] = bytes(last + 1 - first)
         self.cluster_id, self.epoch = cluster, epoch
         self.nodes, self.shards, self._owners = nodes, shards, owners
         self.fenced = ""
         self.foreign, self.moves = bytes(foreign), moves
         self.mine[:] = mine  # in place: the execute gate may hold the array
+        self.copied[:] = copied
         self.state_ok = all(owner is not None and owner.covered for owner in owners)
         self.durability = str(topology.get("durability", ""))
         self.lease_ms = lease_ms
@@ -145,6 +147,7 @@ class ClusterView:
         self.fenced = why
         self.state_ok = False
         self.mine[:] = bytes(SLOTS)
+        self.copied[:] = bytes(SLOTS)
 
     # --- answers for clients ---
 

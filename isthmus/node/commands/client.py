@@ -139,7 +139,8 @@ def flags_of(ctx: Context, client: ClientState) -> bytes:
     how = ctx.node.tracking.clients.get(client)
     dirty = any(db.version(key) != version for (db, key), version in client.watched.items())
     letters = (
-        (client.replica is not None, b"S"), (client in ctx.node.monitors.clients, b"O"), (client.subscriber, b"P"),
+        (client.replica is not None, b"S"), (is_primary(ctx, client), b"M"),
+        (client in ctx.node.monitors.clients, b"O"), (client.subscriber, b"P"),
         (client.in_multi, b"x"), (client.blocked is not None, b"b"), (how is not None, b"t"),
         (how is not None and how.broken, b"R"), (how is not None and how.bcast, b"B"),
         (dirty, b"d"), (client.closing, b"c"), (client.close_now, b"A"),
@@ -179,8 +180,18 @@ def line_of(ctx: Context, client: ClientState, argv: list[bytes] | None = None) 
 
 def kind_of(ctx: Context, client: ClientState) -> bytes:
     """The type of a connection: what its output limits depend on, too."""
+    if is_primary(ctx, client):
+        return b"master"
     kind: bytes = ctx.node.output_limits.kind(client)
     return kind
+
+
+def is_primary(ctx: Context, client: ClientState) -> bool:
+    """True for the link to the primary that this node follows."""
+    replication = ctx.node.replication
+    if replication is None or replication.follower is None:
+        return False
+    return client is replication.follower.client
 
 
 def client_type(text: bytes) -> bytes:
@@ -274,6 +285,10 @@ class KillFilter:
 
 def kill(ctx: Context, client: ClientState) -> None:
     """End a connection: the caller's after its reply, any other at once."""
+    if is_primary(ctx, client):
+        # It is made anew.
+        ctx.node.replication.follower.reconnect("CLIENT KILL")
+        return
     client.close()
     if client is not ctx.session:
         client.close_now = True

@@ -138,9 +138,11 @@ def memory_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "mem_fragmentation_ratio", f"{ratio(held.rss, held.used):.2f}"
     yield "mem_fragmentation_bytes", held.rss - held.used
     yield "mem_not_counted_for_evict", 0
-    yield "mem_replication_backlog", 0
-    yield "mem_total_replication_buffers", 0
-    yield "mem_clients_slaves", 0
+    replication = ctx.node.replication
+    backlog = 0 if replication is None else replication.backlog.memory()
+    yield "mem_replication_backlog", backlog
+    yield "mem_total_replication_buffers", backlog
+    yield "mem_clients_slaves", 0 if replication is None else replication.primary.buffers()
     yield "mem_clients_normal", held.clients
     yield "mem_cluster_links", 0
     kept = ctx.node.persistence

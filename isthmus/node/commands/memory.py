@@ -90,8 +90,9 @@ def rows(ctx: Context, held: Memory) -> Iterator[Row]:
     yield "peak.allocated", held.peak
     yield "total.allocated", held.used
     yield "startup.allocated", held.startup
-    yield "replication.backlog", 0
-    yield "clients.slaves", 0
+    replication = ctx.node.replication
+    yield "replication.backlog", 0 if replication is None else replication.backlog.memory()
+    yield "clients.slaves", 0 if replication is None else replication.primary.buffers()
     yield "clients.normal", held.clients
     yield "cluster.links", 0
     yield "aof.buffer", 0

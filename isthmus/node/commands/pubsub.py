@@ -133,6 +133,12 @@ def sunsubscribe(ctx: Context, argv: list[bytes]) -> None:
     end(ctx, b"sunsubscribe", names, pubsub.unsubscribe_shard, shard_count(ctx))
 
 
+def replicate(ctx: Context, argv: list[bytes]) -> None:
+    """Let replicas publish it as well, as in Redis; in a cluster the bus brings it to everybody."""
+    if ctx.node.replication is not None and ctx.cluster is None:
+        ctx.node.replication.message(ctx.db.index, argv)
+
+
 @command("PUBLISH channel message", since="2.0.0", group="pubsub",
          flags=PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE | SENTINEL,
          complexity="O(N+M) with N subscribers of the channel and M patterns in use",
@@ -143,6 +149,7 @@ def publish(ctx: Context, argv: list[bytes]) -> None:
     count = pubsub.publish(argv[1], argv[2])
     if pubsub.forward is not None:
         pubsub.forward(argv[1], argv[2], False)
+    replicate(ctx, argv)
     ctx.reply.integer(count)
 
 
@@ -156,6 +163,7 @@ def spublish(ctx: Context, argv: list[bytes]) -> None:
     count = pubsub.publish_shard(argv[1], argv[2])
     if pubsub.forward is not None:
         pubsub.forward(argv[1], argv[2], True)
+    replicate(ctx, argv)
     ctx.reply.integer(count)
 
 

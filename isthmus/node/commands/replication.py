@@ -26,6 +26,11 @@ from isthmus.node.engine.spec import (
 from isthmus.wire.scalars import INT64_MAX
 
 WAIT_TIPS = "REQUEST_POLICY:ALL_SHARDS,RESPONSE_POLICY:AGG_MIN"
+NOT_AT_REPLICA = (
+    b" cannot be used with replica instances. Please also note that since Redis 4.0 if a replica "
+    b"is configured to be writable (which is not the default) writes to replicas are just local "
+    b"and are not propagated."
+)
 PORT_MAX = 65535
 # A name or an address.
 FACT_BYTES_MAX = 255
@@ -33,11 +38,6 @@ BAD_INTEGER = b"ERR value is not an integer or out of range"
 NOT_YET = b"ERR this node has no replication"
 LINK_STATES = {"connecting": b"connect", "syncing": b"sync", "streaming": b"connected"}
 NO_SYNC = b"ERR this server sends no replica anything"
-WAIT_ON_REPLICA = (
-    b"ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a "
-    b"replica is configured to be writable (which is not the default) writes to replicas are just "
-    b"local and are not propagated."
-)
 RDB_ONLY = b"rdb-only"
 RDB_ONLY_RANGE = b"ERR value is out of range, value must between 0 and 1"
 NO_REPLICAS = b"ERR FAILOVER requires connected replicas."
@@ -46,15 +46,18 @@ NO_REPLICAS = b"ERR FAILOVER requires connected replicas."
 @command("ROLE", since="2.8.12", group="server", flags=NOSCRIPT | LOADING | STALE | FAST | SENTINEL,
          categories="ADMIN,DANGEROUS", complexity="O(1)", reply=ARRAY)  # fmt: skip
 def role(ctx: Context, argv: list[bytes]) -> None:
-    """Reply with the role of this server: a primary, its offset, its replicas; or a replica, its
-    primary, the state of the link, its offset."""
+    """Reply with the role of this server.
+
+    A primary names its offset and its replicas; a replica its primary, the link, its offset.
+    """
     replication = ctx.node.replication
     if replication is not None and replication.role == "replica":
         follower = replication.follower
         ctx.reply.array(5)
         ctx.reply.bulk(b"slave")
-        ctx.reply.bulk(follower.target.host.encode())
-        ctx.reply.integer(follower.target.port)
+        host, port = follower.address()
+        ctx.reply.bulk(host.encode())
+        ctx.reply.integer(port)
         ctx.reply.bulk(LINK_STATES[follower.state])
         ctx.reply.integer(replication.offset)
         return
@@ -80,13 +83,19 @@ def timeout_ms(ctx: Context, text: bytes) -> int:
     return ctx.now_ms + ms if ms else 0
 
 
+def refuse_at_replica(ctx: Context, name: bytes) -> None:
+    """Raise the error of commands that wait for replicas, at a replica."""
+    replication = ctx.node.replication
+    if replication is not None and replication.role == "replica":
+        raise RedisError(b"ERR " + name + NOT_AT_REPLICA)
+
+
 @command("WAIT numreplicas timeout", since="3.0.0", group="generic", flags=BLOCKING,
          categories="CONNECTION", complexity="O(1)", reply=INTEGER, tips=WAIT_TIPS)  # fmt: skip
 def wait(ctx: Context, argv: list[bytes]) -> None:
     """Reply with how many replicas have the writes so far, when there are enough or time is up."""
     replication = ctx.node.replication
-    if replication is not None and replication.role != "primary":
-        raise RedisError(WAIT_ON_REPLICA)
+    refuse_at_replica(ctx, b"WAIT")
     wanted = integer(argv[1])
     deadline = timeout_ms(ctx, argv[2])
     offset = ctx.session.write_offset
@@ -157,6 +166,9 @@ def failover(ctx: Context, argv: list[bytes]) -> None:
         raise RedisError(b"ERR FAILOVER not allowed in cluster mode.")
     if len(argv) == 2 and argv[1].lower() == b"abort":
         raise RedisError(b"ERR No failover in progress.")
+    replication = ctx.node.replication
+    if replication is not None and replication.role == "replica":
+        raise RedisError(b"ERR FAILOVER is not valid when server is a replica.")
     seen: set[bytes] = set()
     at = 1
     while at < len(argv):
@@ -197,6 +209,11 @@ def replconf(ctx: Context, argv: list[bytes]) -> None:
                 session.sync_wishes |= {RDB_ONLY}
         elif word == b"ack":
             acknowledged(ctx, argv, at)
+            return
+        elif word == b"isthmus-tail":
+            stream = ctx.node.replication
+            replid = value.decode("ascii", "replace").lower()
+            ctx.reply.integer(-1 if stream is None else stream.common(replid))
             return
         elif word == b"getack":
             # Meant for replicas; a primary says nothing, as in Redis.

@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from isthmus.node.commands.replication import WAIT_ON_REPLICA, WAIT_TIPS, timeout_ms, wait_for_acks
+from isthmus.node.commands.replication import (
+    WAIT_TIPS,
+    refuse_at_replica,
+    timeout_ms,
+    wait_for_acks,
+)
 from isthmus.node.engine.args import bounded, syntax
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import NOT_POSITIVE, RedisError
@@ -79,8 +84,7 @@ def lastsave(ctx: Context, argv: list[bytes]) -> None:
          categories="CONNECTION", complexity="O(1)", reply=ARRAY, tips=WAIT_TIPS)  # fmt: skip
 def waitaof(ctx: Context, argv: list[bytes]) -> None:
     """Reply with who has the writes so far in a file: this server, and how many replicas."""
-    if ctx.node.replication is not None and ctx.node.replication.role != "primary":
-        raise RedisError(WAIT_ON_REPLICA.replace(b"WAIT", b"WAITAOF", 1))
+    refuse_at_replica(ctx, b"WAITAOF")
     error = b"ERR value is out of range, value must between 0 and 1"
     local = bounded(argv[1], 0, 1, error)
     replicas = bounded(argv[2], 0, INT64_MAX, NOT_POSITIVE)

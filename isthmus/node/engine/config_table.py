@@ -44,19 +44,24 @@ EFFECTIVE = frozenset(
     """
     acl-pubsub-default aclfile acllog-max-len aof-load-truncated aof-rewrite-incremental-fsync
     aof-timestamp-enabled appenddirname appendfilename appendfsync appendonly
-    auto-aof-rewrite-min-size auto-aof-rewrite-percentage bind busy-reply-threshold
+    auto-aof-rewrite-min-size auto-aof-rewrite-percentage bind bind-source-addr busy-reply-threshold
     client-output-buffer-limit client-query-buffer-limit databases dbfilename dir
     enable-debug-command enable-module-command enable-protected-configs hash-max-listpack-entries
     hash-max-listpack-value hide-user-data-from-log hll-sparse-max-bytes latency-monitor-threshold
     latency-tracking latency-tracking-info-percentiles lfu-decay-time lfu-log-factor
-    list-max-listpack-size logfile loglevel maxclients maxmemory maxmemory-clients
-    maxmemory-eviction-tenacity maxmemory-policy maxmemory-samples no-appendfsync-on-rewrite
-    notify-keyspace-events oom-score-adj oom-score-adj-values pidfile port protected-mode
-    proto-max-bulk-len rdb-save-incremental-fsync rdbchecksum rdbcompression requirepass save
-    set-max-intset-entries set-max-listpack-entries set-max-listpack-value shutdown-on-sigint
-    shutdown-on-sigterm slowlog-log-slower-than slowlog-max-len stop-writes-on-bgsave-error
-    stream-node-max-bytes stream-node-max-entries supervised syslog-enabled syslog-facility
-    syslog-ident tcp-backlog tcp-keepalive timeout tracking-table-max-keys unixsocket unixsocketperm
+    list-max-listpack-size logfile loglevel masterauth masteruser maxclients maxmemory
+    maxmemory-clients maxmemory-eviction-tenacity maxmemory-policy maxmemory-samples
+    min-replicas-max-lag min-replicas-to-write no-appendfsync-on-rewrite notify-keyspace-events
+    oom-score-adj oom-score-adj-values pidfile port protected-mode proto-max-bulk-len
+    rdb-save-incremental-fsync rdbchecksum rdbcompression repl-backlog-size repl-backlog-ttl
+    repl-diskless-sync repl-diskless-sync-delay repl-diskless-sync-max-replicas
+    repl-ping-replica-period repl-timeout replica-announce-ip replica-announce-port
+    replica-announced replica-ignore-maxmemory replica-priority replica-read-only
+    replica-serve-stale-data replicaof requirepass save set-max-intset-entries
+    set-max-listpack-entries set-max-listpack-value shutdown-on-sigint shutdown-on-sigterm
+    slowlog-log-slower-than slowlog-max-len stop-writes-on-bgsave-error stream-node-max-bytes
+    stream-node-max-entries supervised syslog-enabled syslog-facility syslog-ident tcp-backlog
+    tcp-keepalive timeout tracking-table-max-keys unixsocket unixsocketperm
     zset-max-listpack-entries zset-max-listpack-value
     """.split()
 )

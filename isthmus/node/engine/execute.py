@@ -391,7 +391,9 @@ def redirection(
             if ctx.db.last_slot != slot:
                 return CROSSSLOT
     mine: bytearray = view.mine
-    if not mine[slot]:
+    if not mine[slot] and not (
+        session.readonly and view.copied[slot] and not writes(session, spec)
+    ):
         return bytes(view.redirect_error(slot))
     return None if view.state_ok else CLUSTERDOWN
 

@@ -1,4 +1,4 @@
-"""Compiled twin of slot_counts.py (see there)."""
+"""Compiled twin of slot_counts.py, which says what it is for: keys by slot, and who is found."""
 
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.string cimport memset

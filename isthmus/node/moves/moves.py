@@ -150,7 +150,7 @@ class Moves:
             self.leaving.append(Leaving(given, self._now() + LEAVE_MS * MS))
             self._keep_waiting(given.mask)
         elif move is None or move.state not in (COPYING, ORDERED) or gone:
-            self.drop(given, "the move is over")
+            self.cut_off(given, "the move is over")
         else:
             given.move = move
             if given.state >= YIELDING and (move.state != ORDERED or move.epoch != given.order):
@@ -177,7 +177,7 @@ class Moves:
             raise RedisError(NO_SUCH_MOVE)
         for other in list(self.givens.values()):
             if other.move.id == name:
-                self.drop(other, "the other side begins anew")
+                self.cut_off(other, "the other side begins anew")
         self.node.leave_modes(client)
         given = Given(move, client, self.node.random_bytes(20).hex())
         client.replica = given
@@ -208,7 +208,7 @@ class Moves:
         log("move_connection_gone", move=given.move.id, state=given.state, acked=given.acked)
         self._regate()
 
-    def drop(self, given: Given, why: str) -> None:
+    def cut_off(self, given: Given, why: str) -> None:
         """End the connection of one that fetches; it comes again if the move goes on."""
         log("move_connection_ended", level="WARN", move=given.move.id, why=why)
         self._detach(given)
@@ -252,12 +252,13 @@ class Moves:
         self._stir()
         mark = self.node.random_bytes(20).hex().encode()
         by_loop = snapshots.background is not None
-        direct = DirectSync(cut, self, [given], head, mark, by_loop)  # type: ignore[arg-type, list-item]
+        who: Any = self  # as good as a Primary, and `given` as an AttachedReplica
+        direct = DirectSync(cut, who, [given], head, mark, by_loop)  # type: ignore[list-item]
         return Job(direct, STREAM, lambda problem: self._cut_over(given, problem))
 
     def _cut_over(self, given: Given, problem: str | None) -> None:
         if problem is not None and given.peer() is not None:
-            self.drop(given, f"the cut of the slots failed: {problem}")
+            self.cut_off(given, f"the cut of the slots failed: {problem}")
         self._ask_cut()
 
     def name(self, given: Given) -> str:
@@ -277,7 +278,7 @@ class Moves:
         """The end of a turn of the loop: hand on what there is."""
         for given in list(self.givens.values()):
             if given.problem:
-                self.drop(given, given.problem)
+                self.cut_off(given, given.problem)
             else:
                 given.hand_on()
 
@@ -341,9 +342,7 @@ class Moves:
             self.node.blocking.resume_postponed()
         self.wake()
 
-    def obstacle(
-        self, session: ClientState, spec: CommandSpec, argv: list[bytes]
-    ) -> bytes | None:
+    def obstacle(self, session: ClientState, spec: CommandSpec, argv: list[bytes]) -> bytes | None:
         """An empty text if the command has to wait, or an error if it did for long; else None.
         Called while GATE_MOVE is set."""
         if session.replica is not None or not self._concerned(session, spec, argv):
@@ -359,9 +358,7 @@ class Moves:
         if at:
             return any(self.waiting[key_slot(argv[position])] for position in at)
         # What names no key and may change some: FLUSHALL, scripts.
-        return bool(spec.flags & WRITE) or (
-            spec.group == "scripting" and not spec.flags & READONLY
-        )
+        return bool(spec.flags & WRITE) or (spec.group == "scripting" and not spec.flags & READONLY)
 
     # -- the source: the slots are another's --------------------------------------------------
 
@@ -381,9 +378,10 @@ class Moves:
         self._redirect_blocked(mask)
         # Whatever clients remember of these keys, they hear nothing more of here.
         self.node.tracking.flushed(False)
+        self.node.pubsub.drop_shards(mine)
         self._regate()
         if leaving.given.peer() is not None:
-            self.drop(leaving.given, "the slots are gone")
+            self.cut_off(leaving.given, "the slots are gone")
 
     def _redirect_blocked(self, mask: bytes) -> None:
         for blocked in list(self.node.blocking.clients.values()):
@@ -461,4 +459,3 @@ class Moves:
     def hidden_keys(self) -> int:
         """How many keys are here of slots that are other shards'."""
         return int(self.keyspace.databases[0].counts.hidden)
-

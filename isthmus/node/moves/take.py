@@ -1,4 +1,4 @@
-"""Take: the side of a move to which slots come: what is fetched becomes this node's own data (pure).
+"""Take: the side of a move to which slots come: what is fetched becomes this node's own (pure).
 
 Two phases. First the snapshot of the slots, as commands (entries.py); then the stream behind it,
 which is what any stream of a primary is (replicate/apply.py), but for offsets of its own: 0 is the

@@ -39,7 +39,7 @@ import trio
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.effect_log import Effect
 from isthmus.node.engine.errors import RedisError
-from isthmus.node.persist.aof_format import NO_DB, Seal, encode_batch, timestamp
+from isthmus.node.persist.aof_format import NO_DB, Seal, encode_batch, place, timestamp
 from isthmus.node.persist.aof_manifest import (
     AofFile,
     Manifest,
@@ -83,6 +83,8 @@ class AppendOnlyFile:
         # The database selected at the buffer's end, and the running sum of the file.
         self.db = NO_DB
         self.seal = Seal()
+        # Which offset of which replication stream the buffer ends with, as it says itself.
+        self.place: tuple[str, int] = ("", -1)
         # Of the file that is appended to: its good bytes.
         self.file_bytes = 0
         # True if a command was let through in this turn whose effect is still to be kept.
@@ -319,6 +321,7 @@ class AppendOnlyFile:
         self.postponed_since = 0.0
         if not self.buffer:
             return True
+        self.tell_place()
         seal = Seal(self.seal.crc, self.seal.size, self.seal.sealed)
         seal.add(self.buffer)
         data = bytes(self.buffer) + seal.line()
@@ -342,6 +345,16 @@ class AppendOnlyFile:
         if self.policy == EVERYSEC:
             self.wake.set()
         return True
+
+    def tell_place(self) -> None:
+        """Say which part of the replication stream the file is with what is to be written now."""
+        stream = self.node.replication
+        found = None if stream is None else stream.place()
+        if found is not None and found != self.place:
+            self.place = found
+            line = place(*found)
+            self.buffer += line
+            self.appended += len(line)
 
     def write_failed(self, error: OSError) -> None:
         """The disk took nothing, or a part: cut the file back to its good end."""

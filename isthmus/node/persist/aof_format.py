@@ -12,6 +12,8 @@ at a time:
     #TS:1700000000\r\n                          Redis' own: what follows was written then, or later
     #CRC:e9c6d914c4b8d9ca:123456\r\n            ours, a *seal*: the CRC-64 (in hex) of the 123456
                                                 bytes before this line
+    #REPL:<40 hex digits>:123456\r\n          ours, a *place*: all before this line is what the
+                                                replication stream of that id was up to its offset
 
 A seal sums up the file from its beginning, earlier seals and foreign lines included, so that bytes
 that were changed, lost, doubled or moved are found by the next one, however long the file has been
@@ -34,8 +36,9 @@ MULTI = [b"MULTI"]
 EXEC = [b"EXEC"]
 TIMESTAMP = re.compile(rb"#TS:([0-9]{1,18})")
 SEAL = re.compile(rb"#CRC:([0-9a-f]{16}):(0|[1-9][0-9]{0,18})")
-# Lines that claim to be one of the two and are not spelt so are errors, not foreign lines.
-CLAIMS = (b"#TS:", b"#CRC:")
+PLACE = re.compile(rb"#REPL:([0-9a-f]{40}):(0|[1-9][0-9]{0,18})")
+# Lines that claim to be one of these and are not spelt so are errors, not foreign lines.
+CLAIMS = (b"#TS:", b"#CRC:", b"#REPL:")
 
 
 def select(db: i64) -> list[bytes]:
@@ -73,6 +76,11 @@ def encode_batch(batch: list[Effect], selected_db: i64) -> tuple[bytes, i64]:
 def timestamp(now_s: int) -> bytes:
     """The annotation for what is written from Unix second now_s on."""
     return b"#TS:%d\r\n" % now_s
+
+
+def place(replid: str, offset: i64) -> bytes:
+    """The annotation behind what a stream was up to `offset`."""
+    return b"#REPL:%b:%d\r\n" % (replid.encode(), offset)
 
 
 class Seal:

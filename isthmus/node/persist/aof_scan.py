@@ -25,16 +25,19 @@ ours to how much of it is cut away without asking.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from isthmus.node.persist.aof_format import CLAIMS, SEAL, TIMESTAMP, Seal
+from isthmus.node.persist.aof_format import CLAIMS, PLACE, SEAL, TIMESTAMP, Seal
 from isthmus.wire.resp import BAD, LINE, TORN, CommandReader
 
 CLEAN = "clean"
 TORN_TAIL = "torn"
 CORRUPT = "corrupt"
 REPAIR_COMMAND = "isthmus check aof --fix"
+# Far more than are written while replicas may be behind.
+PLACES_MAX = 65536
 _NO_MULTI = -1
 _SEAL_LINE = re.compile(SEAL.pattern + rb"\r\n")
 
@@ -46,6 +49,15 @@ class Timestamps:
     first: int = 0
     last: int = 0
     count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file says which replication stream it is, and up to which offset."""
+
+    replid: str
+    offset: int
+    at: int  # the end of the line, in the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,9 @@ class AofScanner:
         self.end: End | None = None
         self.timestamps = Timestamps()
         self.seals = 0
+        # The latest places, and how many commands there were up to the last one.
+        self.places: deque[Place] = deque(maxlen=PLACES_MAX)
+        self.placed = 0
         self.commands = 0
         self.transactions = 0
         # Where the first is that a timestamp says to be later than `until_s`.
@@ -145,6 +160,12 @@ class AofScanner:
             self.timestamps.count += 1
             if self.until_s is not None and self.later_at is None and second > self.until_s:
                 self.later_at = self._whole
+            return True
+        named = PLACE.fullmatch(line)
+        if named is not None:
+            at = self.reader.position
+            self.places.append(Place(named[1].decode(), int(named[2]), at))
+            self.placed = self.commands
             return True
         return self._check_seal(line)
 

@@ -39,6 +39,10 @@ class Loading:
         self.loaded_bytes = 0
         self.keys_loaded = 0
         self.keys_expired = 0
+        # What the last snapshot that was loaded says of itself.
+        self.facts: dict[bytes, bytes] = {}
+        # What the append only file says of the stream it holds (recover.py), until that is used.
+        self.stream: Any = None
         # What the file says its writer's data took.
         self.used_mem_then = 0
 

@@ -17,6 +17,7 @@ import mmap
 import os
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -34,7 +35,7 @@ from isthmus.node.persist.aof_manifest import (
     should_upgrade,
     upgraded,
 )
-from isthmus.node.persist.aof_scan import AofRefused, AofScanner, End, judge
+from isthmus.node.persist.aof_scan import AofRefused, AofScanner, End, Place, judge
 from isthmus.node.persist.replay import AofReplay, DatabaseMissing, ReplayError
 from isthmus.node.persist.snapshot_read import KeyspaceLoader, Report, read_snapshot
 from isthmus.node.values.keys import delete
@@ -48,6 +49,16 @@ AOF_CUT_BYTES_MAX = 64 * 1024 * 1024
 SLICE_SECONDS = 0.02
 PROGRESS_SECONDS = 5.0
 RDB_MAGIC = b"REDIS"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundStream:
+    """What the append only file says of the replication stream that its data is of."""
+
+    path: str
+    places: list[Place]
+    exact: bool  # the last place is behind the last command
+    db: int  # selected behind it
 
 
 class RecoverError(Exception):
@@ -205,6 +216,9 @@ class Recovery:
                 raise RecoverError(other_databases(f"The append only file {path}", error)) from None
             raise RecoverError(f"Bad command in the append only file {path}: {error}") from None
         assert scanner.end is not None
+        # Only what is said behind everything is said of everything.
+        exact = scanner.placed == scanner.commands
+        self.loading.stream = FoundStream(path, list(scanner.places), exact, replay.selected())
         return scanner.end
 
     # -- the snapshot -------------------------------------------------------------------------
@@ -222,7 +236,9 @@ class Recovery:
             if size == 0:
                 raise RecoverError(f"The snapshot {path} is empty. {advice(path)}")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                end = yield from self.load_rdb(data, path, 0, False, merge)
+                # A replica keeps what its primary may still work with.
+                keep = bool(self.node.config.text("replicaof"))
+                end = yield from self.load_rdb(data, path, 0, keep, merge)
                 if end != size:
                     log("snapshot_has_more", level="WARN", file=path, bytes=size - end)
         self.kept.snapshots.last_save_s = int(os.path.getmtime(path))
@@ -249,6 +265,7 @@ class Recovery:
             loader.finish()
             self.loading.keys_loaded += report.keys
             self.loading.keys_expired += report.expired
+            self.loading.facts = loader.facts
             # A fact for people, which nothing relies on.
             told = loader.facts.get(b"used-mem", b"")
             self.loading.used_mem_then = int(told) if told.isdigit() and len(told) < 20 else 0

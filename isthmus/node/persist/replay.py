@@ -116,6 +116,10 @@ class AofReplay:
         self.drop_transaction()
         self.client.db = self.databases[0]
 
+    def selected(self) -> int:
+        """The database that is selected now."""
+        return int(self.client.db.index)
+
     def drop_transaction(self) -> bool:
         """Forget a transaction that has no end. True if there was one."""
         was, self.queueing = self.queueing, False

@@ -22,10 +22,10 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.node.engine.client import ClientState
-from isthmus.node.engine.context import GATE_CUT, Context
+from isthmus.node.engine.context import GATE_CUT, GATE_MONITOR, Context
 from isthmus.node.engine.effect_log import REPLAY
 from isthmus.node.engine.errors import RedisError
-from isthmus.node.engine.spec import MAY_REPLICATE, WRITE, CommandSpec
+from isthmus.node.engine.spec import MAY_REPLICATE, SKIP_MONITOR, WRITE, CommandSpec
 from isthmus.node.persist.replay import ReplayError, spec_for
 from isthmus.wire.parser import ProtocolError, RequestParser
 from isthmus.wire.scalars import i64
@@ -57,6 +57,7 @@ class StreamApplier:
         # Called when the primary asks how far we are.
         self.asked: Any = None
         self.commands = 0
+        self.raw = bytearray()
         self.restart()
 
     def restart(self) -> None:
@@ -165,8 +166,9 @@ class StreamApplier:
             raise StreamError(self.offset(), f"database {argv[1][:80]!r} is not there")
         self.client.db = self.databases[index]
 
-    def perform(self, calls: list[tuple[CommandSpec, list[bytes]]]) -> None:
-        """Run commands as one, and tell who waits for what they did."""
+    def perform(self, calls: list[Any]) -> None:
+        """Run commands, each its specification and its words, as one; tell who waits for what they
+        did."""
         ctx = self.ctx
         log = ctx.log
         clock = self.node.clock
@@ -189,6 +191,8 @@ class StreamApplier:
                 if cut is not None and spec.flags & CHANGES:
                     cut.before_command(ctx.db, spec, argv)
                 spec.handler(ctx, argv)
+                if gates & GATE_MONITOR and not spec.flags & SKIP_MONITOR:
+                    self.node.monitors.feed(ctx, spec, argv)
                 spec.calls += 1
                 ctx.commands += 1
         except RedisError as error:

@@ -5,8 +5,8 @@ the offset of a byte is its place in it. The first byte is at offset 1, as in Re
 offset of the last byte there is, so a replica that has everything has `end` as well, and asks for
 `end + 1`. `start` is the offset of the oldest byte still here.
 
-Bytes are kept in chunks of about `CHUNK_BYTES`, of which the oldest goes when the others are enough.
-With `older`, a place for what memory has no room for (segments.py), it goes there instead, and
+Bytes are kept in chunks of about `CHUNK_BYTES`; the oldest goes when the others are enough. With
+`older`, a place for what memory has no room for (segments.py), it goes there instead, and
 `start` is the oldest byte there. A full sync under way says by `keep_from` from where on it will
 need the stream: nothing behind that is given up, however much it becomes.
 """
@@ -27,7 +27,7 @@ class Older(Protocol):
     """Where the part of a stream goes that memory has no room for."""
 
     start: int
-    bytes: int
+    size: int
 
     def append(self, offset: int, data: bytearray) -> None: ...
 
@@ -52,8 +52,10 @@ class Backlog:
         self.keep_from = NOTHING
         # (offset of its first byte, bytes), oldest first; only the last one grows.
         self.chunks: deque[tuple[int, bytearray]] = deque()
+        # The one that grows.
+        self.last = bytearray()
 
-    def restart(self, end: int) -> None:
+    def restart(self, end: i64) -> None:
         """Hold nothing; the next byte is at `end` + 1."""
         self.chunks.clear()
         if self.older is not None:
@@ -63,9 +65,11 @@ class Backlog:
 
     def append(self, data: bytes) -> None:
         """Take what follows."""
-        if not self.chunks or len(self.chunks[-1][1]) >= CHUNK_BYTES:
-            self.chunks.append((self.end + 1, bytearray()))
-        self.chunks[-1][1].extend(data)
+        last = self.last
+        if len(last) >= CHUNK_BYTES or not self.chunks:
+            last = self.last = bytearray()
+            self.chunks.append((self.end + 1, last))
+        last += data
         self.end += len(data)
         if len(self.chunks) > 1 and self.end - self.chunks[1][0] + 1 >= self.bytes_max:
             self.trim()
@@ -79,9 +83,9 @@ class Backlog:
             first, data = chunks.popleft()
             if older is not None:
                 older.append(first, data)
-        if older is not None and older.bytes:
+        if older is not None and older.size:
             older.trim(self.older_bytes_max, self.keep_from)
-        if older is not None and older.bytes:
+        if older is not None and older.size:
             self.start = older.start
         elif chunks:
             self.start = chunks[0][0]

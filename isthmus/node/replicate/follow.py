@@ -20,14 +20,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import trio
 
+from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import GATE_BUSY, GATE_REPLICA
 from isthmus.node.replicate.apply import StreamApplier, StreamError
 from isthmus.node.replicate.full_load import Loaded, PayloadRefused, Spool, load, take_over
+from isthmus.node.replicate.quarantine import Receipt, count, keep, tail_from_file, tail_of
 from isthmus.node.replicate.replica import (
     NO_OFFSET,
     Event,
@@ -41,8 +45,9 @@ from isthmus.node.replicate.replica import (
     ReplicaLink,
     Send,
     Stream,
+    is_id,
 )
-from isthmus.node.replicate.replication import REPLICA, Replication
+from isthmus.node.replicate.replication import NO_ID, REPLICA, Replication
 from isthmus.wire.logs import log
 from isthmus.wire.resp import pack
 
@@ -54,6 +59,13 @@ TICK_SECONDS = 0.1
 ACK_SECONDS = 1.0
 BACKOFF_SECONDS = 0.05
 BACKOFF_SECONDS_MAX = 1.0
+# Who waits for these goes on waiting when the node begins to follow; all others are cut off.
+WAIT_ON = (b"postponed", b"suspended", b"snapshot", b"aof")
+ROLE_CHANGED = (
+    b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> "
+    b"replica?)\r\n"
+)
+SYNCS_NOTED_MAX = 1024
 # Bytes that wait to be sent: acknowledgements to a primary that does not read.
 OUT_BYTES_MAX = 64 * 1024
 
@@ -72,6 +84,9 @@ class Target:
     epoch: int = 0
 
 
+NOBODY = Target("", 0)
+
+
 class Follower:
     """The task that follows; `node.replication.follower`."""
 
@@ -87,6 +102,8 @@ class Follower:
         # The data is what the stream had at `replication.offset`.
         self.in_step = False
         self.applier: StreamApplier | None = None
+        # The link as one of the node's clients, while there is a stream.
+        self.client: ClientState | None = None
         self.scope: trio.CancelScope | None = None
         self.changed = trio.Event()
         self.out = bytearray()
@@ -99,6 +116,11 @@ class Follower:
         self.sync_bytes = 0
         self.sync_bytes_total = -1
         self.got_through = False
+        # (bytes written to the append only file, the offset of the stream that they reach).
+        self.written: deque[tuple[int, int]] = deque()
+        self.on_disk = 0
+        # Told of what had to be given up; set by the composition root.
+        self.lost: Callable[[Receipt], None] = lambda receipt: None
         config = node.config
         config.on_change("replica-read-only", self._regate)
         config.on_change("replica-serve-stale-data", self._regate)
@@ -120,19 +142,45 @@ class Follower:
 
     def unfollow(self) -> None:
         """Follow nobody: lead, with the data as it is."""
-        if self.target is None:
+        replication = self.replication
+        if self.target is None and replication.role != REPLICA:
             return
         self._aim(None)
         self.applier = None
+        if not self.in_step:
+            # The data is of no stream that anybody knows: nobody may go on with it as if it were.
+            replication.restart_stream(self.node.random_bytes(20).hex(), replication.offset)
         self.in_step = False
-        self.replication.become_primary()
-        log("leads", replid=self.replication.replid, offset=self.replication.offset)
+        replication.become_primary()
+        log("leads", replid=replication.replid, offset=replication.offset)
 
-    def restored(self, replid: str, offset: int, db: int) -> None:
-        """The data that was loaded at the start is that of a stream at `offset`."""
-        self.replication.restart_stream(replid, offset)
-        self.applier = StreamApplier(self.node, db)
-        self.in_step = True
+    def restored_from(self, facts: dict[bytes, bytes]) -> None:
+        """The data was loaded from a snapshot that says so of itself: it may be that of a stream
+        at an offset, and go on from there."""
+        replid, offset = facts.get(b"repl-id", b""), facts.get(b"repl-offset", b"")
+        if is_id(replid) and replid.decode() != NO_ID and offset.isdigit() and len(offset) < 19:
+            # Until it is told otherwise: if it leads, then under another id, for others may have
+            # more of this stream than the snapshot.
+            self.replication.become_replica()
+            self.replication.restart_stream(replid.decode(), int(offset))
+            self.applier = StreamApplier(self.node, self.selected(facts))
+            self.in_step = True
+
+    def restored_from_aof(self, found: Any) -> None:
+        """The data was loaded from an append only file, which says which stream it is (or does
+        not, if it has no places)."""
+        if found.places and found.exact:
+            last = found.places[-1]
+            self.replication.become_replica()
+            self.replication.restart_stream(last.replid, last.offset)
+            self.applier = StreamApplier(self.node, found.db)
+            self.in_step = True
+
+    def selected(self, facts: dict[bytes, bytes]) -> int:
+        """The database that a snapshot says is selected in the stream behind it."""
+        told = facts.get(b"repl-stream-db", b"0")
+        index = int(told) if told.isdigit() and len(told) < 10 else 0
+        return index if index < len(self.node.keyspace.databases) else 0
 
     def reconnect(self, why: str) -> None:
         """Give up the connection, if there is one."""
@@ -142,6 +190,7 @@ class Follower:
 
     def _aim(self, target: Target | None) -> None:
         self.target = target
+        self.hide_link()
         self._set_state(CONNECTING)
         self.problem = ""
         node = self.node
@@ -149,8 +198,9 @@ class Follower:
         self._regate()
         if target is not None:
             for blocked in list(node.blocking.clients.values()):
-                if blocked.keys:
-                    node.blocking.unblock(blocked.client, True)
+                if blocked.kind not in WAIT_ON:
+                    node.blocking.answer(blocked.client, ROLE_CHANGED)
+                    blocked.client.close()
         else:
             for db in node.keyspace.databases:
                 db.look_for_due()
@@ -173,11 +223,13 @@ class Follower:
             self.down_since_s = time.time()
         self.state = state
 
-    def silent_ms(self) -> int:
-        """For how long the primary has said nothing; -1 if it never said anything."""
+    def silent_ms(self, now_ns: int | None = None) -> int:
+        """For how long the primary has said nothing (as of now_ns, monotonic); -1 if it never
+        said anything."""
         if self.heard_ns == 0:
             return -1
-        return (time.monotonic_ns() - self.heard_ns) // 1_000_000
+        now_ns = time.monotonic_ns() if now_ns is None else now_ns
+        return max(now_ns - self.heard_ns, 0) // 1_000_000
 
     # -- the task -----------------------------------------------------------------------------
 
@@ -208,7 +260,8 @@ class Follower:
         timeout = self.node.config.integer("repl-timeout")
         try:
             with trio.fail_after(timeout):
-                stream = await trio.open_tcp_stream(target.host, target.port)
+                source = self.node.config.text("bind-source-addr") or None
+                stream = await trio.open_tcp_stream(target.host, target.port, local_address=source)
         except (OSError, trio.TooSlowError) as error:
             self.problem = f"cannot connect: {error or 'no answer'}"
             return
@@ -232,6 +285,7 @@ class Follower:
             log("stream_refused", level="ERROR", why=self.problem, then="full sync")
         finally:
             self.drop_payload()
+            self.hide_link()
 
     def introduction(self, target: Target) -> Introduction:
         """What we say to a primary."""
@@ -264,9 +318,33 @@ class Follower:
             self.may_send.set()
 
     def acknowledge(self) -> None:
-        """Tell the primary how far we are."""
+        """Tell the primary how far we are, and how far the append only file is on the disk."""
         words = [b"REPLCONF", b"ACK", b"%d" % self.replication.offset]
+        if self.node.persistence.aof.enabled:
+            words += [b"FACK", b"%d" % self.synced_offset()]
         self.say(pack(words))
+
+    def commit(self) -> None:
+        """Write what was applied to the append only file, and note what stands there."""
+        aof = self.node.persistence.aof
+        self.node.persistence.commit()
+        if not aof.enabled or aof.buffer:
+            return
+        noted = (aof.written, self.replication.offset)
+        if self.written and (
+            self.written[-1][0] == noted[0] or len(self.written) >= SYNCS_NOTED_MAX
+        ):
+            # The same bytes, or too many notes: the last one says later what it would say.
+            self.written[-1] = noted
+        else:
+            self.written.append(noted)
+
+    def synced_offset(self) -> int:
+        """Up to where the stream is in an append only file on the disk."""
+        synced = self.node.persistence.aof.synced
+        while self.written and self.written[0][0] <= synced:
+            self.on_disk = self.written.popleft()[1]
+        return self.on_disk
 
     async def tick(self) -> None:
         """Acknowledge each second, and look at how long the primary has been silent."""
@@ -291,11 +369,21 @@ class Follower:
         """Take what comes, until the connection ends."""
         while True:
             data = await stream.receive_some(RECEIVE_BYTES)
+            self.check_wanted()
             if not data:
                 raise LinkLost("the primary closed the connection")
             self.heard_ns = time.monotonic_ns()
             for event in link.feed(bytes(data)):
                 await self.handle(event)
+
+    def check_wanted(self) -> None:
+        """Raise LinkLost if this connection was given up.
+
+        A task that was about to go on when its scope was cancelled does go on until it waits again:
+        by then this node may lead, or follow another.
+        """
+        if self.scope is None or self.scope.cancel_called:
+            raise LinkLost(self.problem or "given up")
 
     async def handle(self, event: Event) -> None:
         """Do what an event of the link says."""
@@ -311,6 +399,7 @@ class Follower:
         elif isinstance(event, FullSync):
             self.full_sync = event
             self._set_state(SYNCING)
+            self.quarantine(event)
             self.sync_bytes, self.sync_bytes_total = 0, -1
             log("full_sync_begins", replid=event.replid, offset=event.offset)
         elif isinstance(event, PayloadBegins):
@@ -327,6 +416,41 @@ class Follower:
         elif isinstance(event, Failed):
             raise LinkLost(event.reason)
 
+    # -- what is given up ---------------------------------------------------------------------
+
+    def quarantine(self, sync: FullSync) -> None:
+        """Keep what this node has of its stream and the primary has not, before it is replaced."""
+        replication, target = self.replication, self.target
+        offset = replication.offset
+        if not self.in_step or target is None or not 0 <= sync.common < offset:
+            return
+        receipt = Receipt(
+            shard=-1 if self.node.duty is None else self.node.duty.shard, epoch=target.epoch,
+            node=self.node.run_id, new_primary=target.node_id, replid=replication.replid,
+            from_offset=sync.common + 1, to_offset=offset, written_ms=self.node.clock.now_ms,
+        )  # fmt: skip
+        receipt.first_ms, receipt.last_ms = replication.times_behind(sync.common)
+        try:
+            data = tail_of(replication, sync.common)
+            found = self.node.persistence.loading.stream
+            if data is None and found is not None:
+                tail = tail_from_file(found.path, found.places, sync.common)
+                data, receipt.exact = (None, False) if tail is None else tail
+            receipt.kept = data is not None
+            if data is not None:
+                count(receipt, data)
+            path = keep(os.getcwd(), receipt, data)
+        except OSError as error:
+            # Nothing may be given up before it is kept: the link is tried again.
+            raise LinkLost(f"the quarantine cannot be written: {error}") from error
+        # Once is enough, should this sync break off and be begun again.
+        self.in_step = False
+        log(
+            "quarantined", level="WARN", receipt=path, commands=receipt.commands,
+            keys=receipt.key_count, bytes=receipt.bytes, kept=receipt.kept,
+        )  # fmt: skip
+        self.lost(receipt)
+
     # -- full sync ----------------------------------------------------------------------------
 
     async def load(self) -> None:
@@ -342,6 +466,7 @@ class Follower:
                 await trio.lowlevel.checkpoint()
             while node.ctx.gates & GATE_BUSY:
                 await trio.sleep(BUSY_SECONDS)
+            self.check_wanted()
             done = True
         finally:
             self.loading = False
@@ -361,10 +486,13 @@ class Follower:
             node.persistence.aof.turn(False)
         take_over(node, loaded)
         self.replication.restart_stream(sync.replid, sync.offset)
-        db = loaded.loader.facts.get(b"repl-stream-db", b"0")
-        index = int(db) if db.isdigit() and int(db) < len(node.keyspace.databases) else 0
+        index = self.selected(loaded.loader.facts)
         self.applier = StreamApplier(node, index)
+        self.replication.db = index
         self.in_step = True
+        self.written.clear()
+        # The file that begins has none of it until it is rewritten, which Redis counts likewise.
+        self.on_disk = 0
         if appends:
             try:
                 node.persistence.aof.turn(True)
@@ -376,11 +504,31 @@ class Follower:
         """The data is the primary's as of `offset`."""
         assert self.applier is not None
         self.applier.asked = self.acknowledge
+        self.show_link()
         self._set_state(STREAMING)
         self.got_through = True
         # A primary that sent a marked payload goes on only when it hears of us.
         self.acknowledge()
         log("in_sync", kind=kind, replid=self.replication.replid, offset=self.replication.offset)
+
+    def show_link(self) -> None:
+        """Have the primary among the clients, as Redis does: CLIENT LIST shows it, with flag M."""
+        node, target = self.node, self.target
+        assert self.applier is not None and target is not None
+        client = self.applier.client
+        if client.id < 0:
+            client.id = node.next_client_id
+            node.next_client_id += 1
+        client.address = f"{target.host}:{target.port}".encode()
+        client.created_ms = client.active_ms = node.clock.now_ms
+        self.client = node.clients[client.id] = client
+
+    def hide_link(self) -> None:
+        """The connection is gone."""
+        if self.client is not None:
+            self.node.clients.pop(self.client.id, None)
+            self.node.client_memory.forget(self.client)
+        self.client = None
 
     def drop_payload(self) -> None:
         """The payload was loaded, or is not wanted any more."""
@@ -396,15 +544,17 @@ class Follower:
         applier = self.applier
         assert applier is not None
         applier.feed(data)
+        applier.client.active_ms = self.node.clock.now_ms
         more = True
         while more:
+            self.check_wanted()
             if self.node.ctx.gates & GATE_BUSY:
                 # A script of a client is half done.
                 await trio.sleep(BUSY_SECONDS)
                 continue
             self.node.ctx.session = None
             more = applier.step(time.monotonic_ns() + SLICE_NS)
-            self.node.persistence.commit()
+            self.commit()
             if self.target is not None and self.target.node_id:
                 # Replies may wait for this.
                 self.acknowledge()
@@ -414,8 +564,7 @@ class Follower:
 
     def figures(self) -> dict[str, str | int]:
         """The fields of INFO replication of a replica."""
-        target, config = self.target, self.node.config
-        assert target is not None
+        target, config = self.target or NOBODY, self.node.config
         up = self.state == STREAMING
         found: dict[str, str | int] = {
             "master_host": target.host, "master_port": target.port,
@@ -441,6 +590,11 @@ class Follower:
             "slave_read_only": int(config.boolean("replica-read-only")),
             "replica_announced": int(config.boolean("replica-announced")),
         }
+
+    def address(self) -> tuple[str, int]:
+        """Where the primary is."""
+        target = self.target or NOBODY
+        return target.host, target.port
 
     def read_offset(self) -> int:
         """The offset of the last byte that came."""

@@ -59,9 +59,7 @@ class Loaded:
 
     def discard(self, node: Any) -> None:
         """It is not to be used: free it in slices."""
-        for db in self.keyspace.databases:
-            if db.size:
-                db.forget_all()
+        self.keyspace.forget_everything()
         node.keyspace.garbage += self.keyspace.garbage
 
 

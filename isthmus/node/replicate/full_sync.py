@@ -161,4 +161,4 @@ class FullSyncs:
         if problem is not None:
             for replica in replicas:
                 if replica.peer() is not None:
-                    self.primary.drop(replica, f"the cut of the data failed: {problem}")
+                    self.primary.cut_off(replica, f"the cut of the data failed: {problem}")

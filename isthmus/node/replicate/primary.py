@@ -9,8 +9,9 @@ cut (a full sync). States, with the words of INFO:
     SAVING     wait_bgsave    the cut goes to a file first    the same
     SENDING    send_bulk      the cut goes to the replica     the cut ($EOF:), by full_sync.py
     READING    send_bulk      the file is there               the file ($length), piece by piece
-    READY      online         $EOF: is out                    nothing, until it acknowledges: it finds
-                              the end of the cut by its last 40 bytes, which nothing may follow
+    READY      online         $EOF: is out                    nothing, until it acknowledges, for it
+                                                              finds the end of the cut by the last
+                                                              bytes of all that it has read
     ONLINE     online         $length is out; its first ACK;  the stream
                               a partial sync
 
@@ -201,7 +202,7 @@ class Primary:
         log("replica_gone", replica=self.name(replica), acked=replica.acked)
         self.regate()
 
-    def drop(self, replica: AttachedReplica, why: str) -> None:
+    def cut_off(self, replica: AttachedReplica, why: str) -> None:
         """Cut a replica off; it will come again."""
         log("replica_dropped", level="WARN", replica=self.name(replica), why=why)
         client = replica.client
@@ -214,7 +215,7 @@ class Primary:
     def let_go(self, why: str) -> None:
         """Cut all of them off, so that they hear what changed when they come again."""
         for replica in list(self.replicas.values()):
-            self.drop(replica, why)
+            self.cut_off(replica, why)
 
     def name(self, replica: AttachedReplica) -> str:
         """How the log calls it."""
@@ -330,7 +331,7 @@ class Primary:
                 break
             data = backlog.read(replica.cursor, min(room, PIECE_BYTES))
             if not data:
-                self.drop(replica, "it was too slow: what it needs is no longer kept")
+                self.cut_off(replica, "it was too slow: what it needs is no longer kept")
                 return
             replica.cursor += len(data)
             peer.send(data)
@@ -432,12 +433,18 @@ class Primary:
             )
         return found
 
+    def buffers(self) -> int:
+        """Bytes that wait in the connections of replicas."""
+        peers = [replica.peer() for replica in self.replicas.values()]
+        return sum(peer.pending_output() for peer in peers if peer is not None)
+
     # -- timers -------------------------------------------------------------------------------
 
     def cron(self) -> None:
         """Ten times a second: what is due, and who is silent for too long."""
         now_ms = self.node.clock.now_ms
         replication = self.replication
+        replication.note_time(now_ms)
         if not self.replicas:
             ttl_ms = self.config.integer("repl-backlog-ttl") * SECOND_MS
             alone = replication.recording and self.alone_since_ms and self.node.cluster is None
@@ -471,9 +478,9 @@ class Primary:
             if replica.state < READY:
                 heard_ms = max(heard_ms, replica.moved_ms)
             if now_ms - heard_ms > timeout_ms:
-                self.drop(replica, "it was silent for longer than repl-timeout")
+                self.cut_off(replica, "it was silent for longer than repl-timeout")
             elif replica.state == ONLINE and self._too_slow(replica, now_ms):
-                self.drop(replica, "more waits for it than client-output-buffer-limit lets")
+                self.cut_off(replica, "more waits for it than client-output-buffer-limit lets")
         self.regate()
 
     def _too_slow(self, replica: AttachedReplica, now_ms: int) -> bool:

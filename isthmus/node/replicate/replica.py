@@ -7,10 +7,12 @@ What is said, in Redis' own words (a replica asks, the primary answers):
     REPLCONF listening-port N               +OK; an old primary may know none of these
     REPLCONF ip-address A
     REPLCONF capa eof capa psync2
-    REPLCONF isthmus-node ID isthmus-epoch N     in a cluster only; +OK, or we are not of its shard
-    REPLCONF isthmus-move ID                if some slots are to be moved to us (node/moves); +OK
-    PSYNC replid offset                     ? -1: everything. `offset` is that of the first byte that
-                                            is not here yet
+    REPLCONF isthmus-node ID isthmus-epoch N    in a cluster; +OK, or we are not of its shard
+    REPLCONF isthmus-tail replid            in a cluster, if there is data; how far the primary
+                                            has that stream, :-1 if it does not know it
+    REPLCONF isthmus-move ID                to fetch the slots of a move (node/moves)
+    PSYNC replid offset                     `offset` is that of the first byte that is not here
+                                            yet; ? -1: everything
 
     +FULLRESYNC replid offset               a snapshot follows, then the stream behind `offset`
         $<length>, the bytes                or  $EOF:<mark of 40 bytes>, bytes, the mark
@@ -34,6 +36,7 @@ LINE_BYTES_MAX = 16 * 1024
 MARK_BYTES = 40
 ID_BYTES = 40
 NO_OFFSET = -1
+TAIL = "isthmus-tail"
 # What a primary says to PING that does not know us yet: AUTH follows.
 WHO_ARE_YOU = (b"-NOAUTH", b"-NOPERM", b"-ERR operation not permitted")
 # Where the exchange stands.
@@ -51,10 +54,12 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class FullSync:
-    """A snapshot comes, the data as of `offset` of the stream `replid`."""
+    """A snapshot comes, the data as of `offset` of the stream `replid`. Of the stream we named the
+    primary has what is up to `common`, as far as it says; -1: it does not."""
 
     replid: str
     offset: int
+    common: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,7 @@ class ReplicaLink:
         self.expected: list[tuple[str, bool]] = []
         self.left = 0
         self.mark = b""
+        self.common = -1
 
     def begin(self) -> bytes:
         """What a new connection starts with."""
@@ -202,6 +208,9 @@ class ReplicaLink:
                 [b"REPLCONF", b"isthmus-node", me.node_id.encode(), b"isthmus-epoch", epoch]
             )
             self.expected.append(("isthmus-node", True))
+            if me.offset != NO_OFFSET:
+                said.append([b"REPLCONF", b"isthmus-tail", me.replid.encode()])
+                self.expected.append((TAIL, False))
         if me.move:
             said.append([b"REPLCONF", b"isthmus-move", me.move.encode()])
             self.expected.append(("isthmus-move", True))
@@ -210,6 +219,8 @@ class ReplicaLink:
 
     def _in_introduce(self, line: bytes, events: list[Event]) -> None:
         what, needed = self.expected.pop(0)
+        if what == TAIL and line[:1] == b":" and line[1:].isdigit() and len(line) < 20:
+            self.common = int(line[1:])
         if needed and not line.startswith(b"+"):
             self._fail(events, f"{what} was answered by {shown(line)}", True)
         elif not self.expected:
@@ -222,7 +233,7 @@ class ReplicaLink:
         if words[0] == b"+FULLRESYNC":
             if len(words) == 3 and is_id(words[1]) and words[2].isdigit() and len(words[2]) < 19:
                 self.state = HEAD
-                events.append(FullSync(words[1].decode(), int(words[2])))
+                events.append(FullSync(words[1].decode(), int(words[2]), self.common))
                 return
         elif words[0] == b"+CONTINUE" and self.me.offset != NO_OFFSET:
             if len(words) == 1 or (len(words) == 2 and is_id(words[1])):

@@ -11,16 +11,19 @@ happened before is in no stream.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from isthmus.node.engine.effect_log import Effect
 from isthmus.node.persist.aof_format import NO_DB, encode_batch
-from isthmus.node.replicate.backlog import Backlog
+from isthmus.node.replicate.backlog import Backlog, Older
 from isthmus.node.replicate.primary import Primary
 
 PRIMARY, REPLICA = "primary", "replica"
 NO_ID = "0" * 40
+# At ten a second, a minute.
+TIMES_MAX = 600
 SIZE = "repl-backlog-size"
 STREAMING = "streaming"
 READ_ONLY = b"READONLY You can't write against a read only replica."
@@ -46,6 +49,10 @@ class Replication:
         self.follower: Any = None
         # True while effects are encoded: from the first replica on, and always in a cluster.
         self.recording = False
+        # There are messages among the effects.
+        self.messages = False
+        # (offset, Unix ms) of how far the stream was when, for a while.
+        self._times: deque[tuple[int, int]] = deque(maxlen=TIMES_MAX)
         # Those who follow this node.
         self.primary = Primary(self)
         node.config.on_change(SIZE, self._resized)
@@ -56,8 +63,36 @@ class Replication:
         return self.backlog.end
 
     def has_stream(self) -> bool:
-        """True if id and offset say what the data is: on a primary, once there is a stream."""
-        return self.recording or self.role != PRIMARY
+        """True if id and offset say what the data is: on a primary, once there is a stream; on a
+        replica, once it has been in step with its primary."""
+        return self.recording or (self.role == REPLICA and self.follower.in_step)
+
+    def note_time(self, now_ms: int) -> None:
+        """Note how far the stream is at this time (Unix ms), now and then."""
+        if not self._times or self._times[-1][0] != self.offset:
+            self._times.append((self.offset, now_ms))
+
+    def times_behind(self, offset: int) -> tuple[int, int]:
+        """From when to when what is behind `offset` was written, Unix ms, as closely as is known;
+        0 for what is not."""
+        before = [when for place, when in self._times if place <= offset]
+        last = self._times[-1][1] if self._times else 0
+        return (before[-1] if before else 0), last
+
+    def place(self) -> tuple[str, int] | None:
+        """The stream that the data is of, and how far; None if it is of no stream."""
+        if self.role == PRIMARY:
+            return (self.replid, self.offset) if self.recording else None
+        in_step = self.follower is not None and self.follower.in_step
+        return (self.replid, self.offset) if in_step else None
+
+    def common(self, replid: str) -> int:
+        """How far this node has the stream of that id; -1 if it does not know it."""
+        if self.place() is None:
+            return -1
+        if replid == self.replid:
+            return self.offset
+        return self.second_offset - 1 if replid == self.replid2 else -1
 
     def figures(self) -> dict[str, str | int]:
         """The fields of INFO replication, as far as they are the same for both roles."""
@@ -75,6 +110,11 @@ class Replication:
     def _resized(self, text: str) -> None:
         self.backlog.bytes_max = self.node.config.integer(SIZE)
         self.backlog.trim()
+
+    def keep_on_disk(self, older: Older, megabytes: int) -> None:
+        """Let `older` have what the backlog has no memory for, up to so much."""
+        self.backlog.older = older
+        self.backlog.older_bytes_max = megabytes << 20
 
     def new_id(self) -> None:
         """Go on under another id, which nobody has followed yet."""
@@ -111,7 +151,11 @@ class Replication:
         self.recording = False
 
     def effects(self, batch: list[Effect]) -> None:
-        """Changes of data: into the stream."""
+        """Changes of data, and messages between them: into the stream."""
+        if self.messages:
+            self.messages = False
+            batch = [effect if effect.event or effect.argv[0] else revealed(effect)
+                     for effect in batch]  # fmt: skip
         data, self.db = encode_batch(batch, self.db)
         if data:
             self.hold()
@@ -119,6 +163,17 @@ class Replication:
             session = self.node.ctx.session
             if session is not None:
                 session.write_offset = self.backlog.end
+
+    def message(self, db: int, argv: list[bytes]) -> None:
+        """A message was published: replicas hear of it in its place among the changes.
+
+        It is no change of data: it is in the log as an event without a name, which other sinks pass
+        over.
+        """
+        if self.recording:
+            self.messages = True
+            self.node.keyspace.log.note(db, b"", b"", b"")
+            self.node.keyspace.log.batch[-1].argv[1:] = [argv[0].upper(), *argv[1:]]
 
     def feed(self, data: bytes) -> None:
         """The stream goes on with `data`: keep it, and send it to those who follow."""
@@ -195,3 +250,8 @@ class Replication:
             self.replid2, self.second_offset = self.replid, self.offset + 1
             self.replid = replid
             self.primary.let_go("the stream has another id")
+
+
+def revealed(effect: Effect) -> Effect:
+    """The command that a message hides behind its empty name."""
+    return effect._replace(argv=effect.argv[1:])

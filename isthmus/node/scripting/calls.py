@@ -257,7 +257,7 @@ class Calls:
         view = self.ctx.cluster
         if not view.state_ok:
             return CLUSTER_DOWN
-        if not view.mine[slot]:
+        if not view.mine[slot] and not (run.session.readonly and view.copied[slot]):
             return NOT_LOCAL
         if run.cross_slot:
             return None

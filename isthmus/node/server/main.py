@@ -40,6 +40,7 @@ from isthmus.node.persist.recover import RecoverError, recover
 from isthmus.node.replicate.follow import Follower
 from isthmus.node.replicate.full_sync import FullSyncs
 from isthmus.node.replicate.replication import Replication
+from isthmus.node.replicate.segments import Segments
 from isthmus.node.scripting.scripts import Scripts
 from isthmus.node.server import allocator
 from isthmus.node.server.cron import Alarm, Cron
@@ -91,6 +92,9 @@ class NodeServer:
         self.persistence.aof.hold = self.pump.hold
         self.node.replication.primary.stir = self.stir
         FullSyncs(self.node)
+        if args.backlog_disk_mb > 0 and (args.data_dir or not args.coordinator):
+            older = Segments(args.data_dir or ".")
+            self.node.replication.keep_on_disk(older, args.backlog_disk_mb)
         self.persistence.snapshots.background = self.walk_between_turns
         self.cron = Cron(self.node, self.pump)
         self.mover = Mover(self.node)
@@ -283,6 +287,11 @@ class NodeServer:
         port = address.rpartition(":")[2]
         self.follower.port = int(port) if port.isdigit() else 0
         words = self.node.config.text("replicaof").split()
+        loading = self.persistence.loading
+        if words and not self.persistence.aof.enabled:
+            self.follower.restored_from(loading.facts)
+        elif (words or self.args.coordinator) and loading.stream is not None:
+            self.follower.restored_from_aof(loading.stream)
         if words:
             self.follower.follow(words[0], int(words[1]))
 
@@ -291,6 +300,8 @@ class NodeServer:
         # Only a member of a cluster needs all this; a standalone node starts without loading it.
         from isthmus.node.cluster.link import Announcement
         from isthmus.node.cluster.member import Member
+        from isthmus.node.moves.moves import Moves
+        from isthmus.node.moves.pull import MoveTasks
 
         me = Announcement(
             incarnation=self.identity.incarnation, region=self.args.region, zone=self.args.zone,
@@ -305,6 +316,9 @@ class NodeServer:
         member.duty.cut_off = self.pump.cut_off_deferred
         self.ticker.duty = member.duty
         self.node.replication.hold = self.pump.hold
+        moves = self.node.moves = Moves(self.node, member.view)
+        moves.say = member.link.say
+        nursery.start_soon(MoveTasks(moves).run)
         nursery.start_soon(policy.run)
         nursery.start_soon(member.run, self.args.coordinator)
 

@@ -23,6 +23,7 @@ from isthmus.node.engine.config_table import PARAMETERS
 from isthmus.node.engine.node import Node
 from isthmus.node.server.files import read_file
 from isthmus.wire.logs import log, to_file, with_level
+from isthmus.wire.membership import address_list
 
 # Descriptors that are no clients: listeners, epoll, logs, files.
 RESERVED_DESCRIPTORS = 32
@@ -52,7 +53,10 @@ def parser() -> argparse.ArgumentParser:
     mode.add_argument(
         "--standalone", action="store_true", help="no coordinator, all slots, 16 databases"
     )
-    mode.add_argument("--coordinator", metavar="HOST:PORT", default="", help="join this cluster")
+    mode.add_argument(
+        "--coordinator", metavar="HOST:PORT[,...]", type=address_list,
+        help="join the cluster of this coordinator, or of these, of which one leads",
+    )  # fmt: skip
     it.add_argument("--host", help=f"address to listen on; --bind takes several ({DEFAULT_HOST})")
     it.add_argument("--port", type=int, help="RESP port; 0: any free one (6379)")
     it.add_argument("--link-port", type=int, default=0, help="port for proxies; 0: any free one")
@@ -63,6 +67,11 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument(
         "--script-memory-mb", type=int, default=1024, metavar="MB",
         help="what all Lua scripts may take together (%(default)s)",
+    )  # fmt: skip
+    it.add_argument(
+        "--backlog-disk-mb", type=int, default=256, metavar="MB",
+        help="how much of the replication stream is kept on disk for slow replicas, beyond "
+        "repl-backlog-size in memory (%(default)s)",
     )  # fmt: skip
     it.add_argument("--zone", default="a", help="availability zone (%(default)s)")
     it.add_argument("--region", default="local", help="region (%(default)s)")

@@ -1,0 +1,1 @@
+"""Killing, stopping and handing over primaries of a whole cluster under load."""
