@@ -95,6 +95,7 @@ class Follower:
         self.replication: Replication = node.replication
         self.replication.follower = self
         self.target: Target | None = None
+        self.paused = False
         self.state = CONNECTING
         self.problem = ""
         # Where clients find this node, for the primary's list of its replicas.
@@ -182,6 +183,16 @@ class Follower:
         index = int(told) if told.isdigit() and len(told) < 10 else 0
         return index if index < len(self.node.keyspace.databases) else 0
 
+    def pause(self) -> None:
+        """Take nothing more from the primary, and go on being what this node is."""
+        self.paused = True
+        self.reconnect("it is not to be followed for now")
+
+    def resume(self) -> None:
+        """Follow again."""
+        self.paused = False
+        self.changed.set()
+
     def reconnect(self, why: str) -> None:
         """Give up the connection, if there is one."""
         self.problem = why
@@ -239,7 +250,7 @@ class Follower:
         while True:
             self.changed = trio.Event()
             target = self.target
-            if target is None:
+            if target is None or self.paused:
                 await self.changed.wait()
                 continue
             self.got_through = False
