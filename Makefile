@@ -21,7 +21,7 @@ REQUIREMENTS := import tomllib; \
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build up test test-pure test-clients test-objectstore soak soak-persist lint format docs bench clean distclean
+.PHONY: help venv build up test test-pure test-clients test-objectstore soak soak-persist soak-failover lint format docs bench clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -58,6 +58,11 @@ soak: $(READY) ## random streams against redis-server 8.0 for a while: ARGS="--s
 
 soak-persist: build ## kill a node while it writes, 50 times under each fsync policy: ARGS="--times 9"
 	$(PY) -m tests.persist.crash $(ARGS)
+
+soak-failover: build ## kill, stop and hand over primaries of a cluster under load, 30 times each
+	for campaign in "kill --durability replica --replicas 2" "kill --durability async" \
+		"planned" "stop --replicas 2" "zone --replicas 2"; do \
+		$(PY) -m tests.failover.campaign $$campaign --times 30 $(ARGS) || exit 1; done
 
 lint: $(READY) ## style, types, and the rules of tests/tidy
 	$(PY) -m ruff check .

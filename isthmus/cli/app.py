@@ -22,6 +22,8 @@ from isthmus import __version__
 from isthmus.cli import (
     check_aof,
     data,
+    durability,
+    failover,
     inquiry,
     local,
     persistence,
@@ -32,6 +34,8 @@ from isthmus.cli import (
 )
 from isthmus.cli.plan import Options
 from isthmus.cli.target import AsJson, CoordinatorAddress, DataDir, coordinator_of, fail, state_of
+from isthmus.wire.durability import DurabilityError
+from isthmus.wire.durability import parse as parse_durability
 from isthmus.wire.policy import PolicyError, parse
 
 DOWN_SECONDS_MAX = supervise.NODE_STOP_SECONDS_MAX + 2 * supervise.STOP_SECONDS_MAX
@@ -50,12 +54,43 @@ app = typer.Typer(
 
 app.add_typer(check_aof.group)
 app.add_typer(persistence.group)
+app.add_typer(durability.group)
+
+
+Replicas = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Replicas of each shard, in other zones than its primary.",
+        show_default="0 for a new cluster, else as it was",
+    ),
+]
+Persistence = Annotated[
+    str | None,
+    typer.Option(
+        "--persistence",
+        metavar="POLICY",
+        help="What nodes keep on disk: off, rdb:PERIOD (such as rdb:6h), aof:everysec or "
+        "aof:always.",
+        show_default=f"{plan.PERSISTENCE} for a new cluster, else as it was",
+    ),
+]
+DurabilityText = Annotated[
+    str | None,
+    typer.Option(
+        "--durability",
+        metavar="POLICY",
+        help="When writes are acknowledged: async, replica or fsync (isthmus durability).",
+        show_default="async for a new cluster, else as it was",
+    ),
+]
 
 
 @app.command(
     epilog="Examples:\n\n"
     "  isthmus up\n\n"
     "  isthmus up --shards 6 --zones a,b,c --proxies 2\n\n"
+    "  isthmus up --replicas 1 --durability replica\n\n"
     "  isthmus up --persistence aof:always\n\n"
     "  isthmus up --port 11000 --node-port 9500 --coordinator-port 10400 --data-dir /tmp/second\n\n"
     "  isthmus up --detach; isthmus status; isthmus down"
@@ -63,9 +98,7 @@ app.add_typer(persistence.group)
 def up(
     data_dir: DataDir,
     shards: Annotated[int, typer.Option(metavar="N", help="Shards: one primary node each.")] = 3,
-    replicas: Annotated[
-        int, typer.Option(metavar="N", help="Replicas per shard (a later release; now 0).")
-    ] = 0,
+    replicas: Replicas = None,
     zones: Annotated[
         str, typer.Option(metavar="A,B", help="Zones that nodes are spread over, in turn.")
     ] = "a,b,c",
@@ -82,16 +115,8 @@ def up(
         int, typer.Option(metavar="P", help="The coordinator's port.")
     ] = 9400,
     region: Annotated[str, typer.Option(metavar="NAME", help="This region's name.")] = "local",
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            "--persistence",
-            metavar="POLICY",
-            help="What nodes keep on disk: off, rdb:PERIOD (such as rdb:6h), aof:everysec or "
-            "aof:always.",
-            show_default=f"{plan.PERSISTENCE} for a new cluster, else as it was",
-        ),
-    ] = None,
+    policy: Persistence = None,
+    durability_policy: DurabilityText = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once it serves; isthmus down stops it.")
     ] = False,
@@ -100,17 +125,19 @@ def up(
 
     Runs in the foreground, starts again what fails, and stops everything on Ctrl-C.
     """
+    data_dir = data_dir.expanduser().absolute()
     options = Options(
         shards=shards,
-        replicas=replicas,
+        replicas=_replicas(data_dir, shards) if replicas is None else replicas,
         zones=tuple(zone.strip() for zone in zones.split(",")),
         port=port,
         node_port=node_port,
         coordinator_port=coordinator_port,
         proxies=proxies,
         region=region,
-        data_dir=data_dir.expanduser().absolute(),
+        data_dir=data_dir,
         persistence=_policy(policy),
+        durability=_durability(durability_policy),
     )
     try:
         specs = plan.make(options)
@@ -135,6 +162,18 @@ def _policy(text: str | None) -> str | None:
         return None if text is None else str(parse(text))
     except PolicyError as error:
         raise fail(f"--persistence: {error}", 2) from error
+
+
+def _durability(text: str | None) -> str | None:
+    try:
+        return None if text is None else str(parse_durability(text))
+    except DurabilityError as error:
+        raise fail(f"--durability: {error}", 2) from error
+
+
+def _replicas(data_dir: Path, shards: int) -> int:
+    """How many replicas a shard has in the cluster of this directory; none if it is new."""
+    return max(0, local.nodes_kept(data_dir) // max(1, shards) - 1)
 
 
 def _serve(options: Options, specs: list[plan.Spec]) -> None:
@@ -164,6 +203,15 @@ def _check_directory(options: Options) -> None:
             f"changed yet: use --shards {kept}, another --data-dir, or delete that directory",
             2,
         )
+    nodes = local.nodes_kept(options.data_dir)
+    if nodes > options.node_count:
+        raise fail(
+            f"{options.data_dir} holds a cluster of {nodes} nodes; with "
+            f"{options.replicas} replicas only {options.node_count} would run, and what the "
+            f"others hold would be missing: use --replicas {nodes // options.shards - 1}",
+            2,
+        )
+    local.note_shards(options.data_dir, options.shards)
 
 
 def _check_ports(specs: list[plan.Spec]) -> None:
@@ -194,6 +242,8 @@ def _detach(options: Options) -> None:
     child = process.start_detached(
         [
             *("up", "--data-dir", str(options.data_dir), "--shards", str(options.shards)),
+            *("--replicas", str(options.replicas)),
+            *(("--durability", options.durability) if options.durability else ()),
             *("--zones", ",".join(options.zones), "--proxies", str(options.proxies)),
             *("--port", str(options.port), "--node-port", str(options.node_port)),
             *("--coordinator-port", str(options.coordinator_port), "--region", options.region),
@@ -288,7 +338,7 @@ def status(
     coordinator: CoordinatorAddress = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every process of a cluster: role, pid, zone, shard, slots, addresses, what is kept."""
+    """Show every process of a cluster: role, zone, shard, epoch, slots, lag, what is kept."""
     try:
         answer = trio.run(inquiry.status, coordinator_of(data_dir, coordinator))
     except inquiry.Unanswered as error:
@@ -301,10 +351,15 @@ def status(
     console.print(screen.table(answer))
     console.print(
         f"\nregion {answer.get('region')}, epoch {answer.get('epoch')}, "
-        f"cluster {answer.get('state')}, persistence {answer.get('persistence')}\n",
+        f"cluster {answer.get('state')}, persistence {answer.get('persistence')}"
+        + (f", durability {answer.get('durability')}" if answer.get("replicas_wanted") else "")
+        + "\n",
         markup=False,
         highlight=False,
     )
+    warnings = answer.get("warnings")
+    for text in warnings if isinstance(warnings, list) else ():
+        console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
     console.print(screen.disks(answer))
     if answer.get("standby"):
         leader = answer.get("leader") or "nobody"
@@ -316,6 +371,8 @@ def status(
         )
 
 
+app.command("failover", epilog=failover.FAILOVER_EXAMPLES)(failover.failover)
+app.command(epilog=failover.WHATIF_EXAMPLES)(failover.whatif)
 app.command(epilog=data.EXPORT_EXAMPLES)(data.export)
 app.command("import", epilog=data.IMPORTING_EXAMPLES)(data.import_)
 app.command(epilog=data.RDB_SHOW_EXAMPLES)(data.rdb)

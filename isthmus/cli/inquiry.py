@@ -1,5 +1,4 @@
-"""Asking a coordinator (io): for its status, and to change what nodes keep on disk; and nodes
-whether they load.
+"""Asking a coordinator (io): for its status, its journal, for changes; and nodes whether they load.
 
 One connection, one call, bounded in time. Whatever goes wrong becomes `Unanswered` with a sentence
 for the user: nobody listens there, somebody else does, or it is too busy to say.
@@ -12,6 +11,7 @@ other until the leader takes it.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import trio
 
@@ -20,6 +20,7 @@ from isthmus.wire.link import LinkError, RpcClient, RpcError
 from isthmus.wire.membership import NOT_LEADER
 
 ANSWER_SECONDS_MAX = 5.0
+FAILOVER_SECONDS_MAX = 15.0
 LOADING_SECONDS_MAX = 1.0
 
 
@@ -63,6 +64,31 @@ async def set_persistence(address: str, policy: str) -> dict[str, object]:
     return await _call(address, "set_persistence", policy=policy)
 
 
+async def set_durability(address: str, policy: str) -> dict[str, object]:
+    """Set the durability policy; the status after it is committed. Raises Unanswered."""
+    return await _call(address, "set_durability", policy=policy)
+
+
+async def failover(
+    address: str, shard: int, to: str | None, accept_loss: bool
+) -> dict[str, object]:
+    """Have another primary; the shard, its epoch and its primary. Raises Unanswered."""
+    params = {"shard": shard, "to": to, "accept_loss": accept_loss}
+    return await _call(address, "failover", FAILOVER_SECONDS_MAX, **params)
+
+
+async def explain(address: str, shard: int | None) -> list[dict[str, Any]]:
+    """The coordinator's journal of decisions, oldest first. Raises Unanswered."""
+    entries = (await _call(address, "explain", shard=shard)).get("entries")
+    return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+
+
+async def whatif(address: str, kind: str, name: str) -> dict[str, object]:
+    """What would happen if a "zone" or a "node" went down. Raises Unanswered."""
+    params: dict[str, Any] = {kind: name}
+    return await _call(address, "whatif", **params)
+
+
 async def loading(host: str, port: int) -> bool:
     """True if a node answers there that it is loading its data."""
     with trio.move_on_after(LOADING_SECONDS_MAX):
@@ -97,12 +123,14 @@ def _split(address: str) -> list[str]:
     return list(dict.fromkeys(one.strip() for one in address.split(",")))
 
 
-async def _call(address: str, method: str, **params: object) -> dict[str, object]:
+async def _call(
+    address: str, method: str, seconds: float = ANSWER_SECONDS_MAX, **params: object
+) -> dict[str, object]:
     """An order to the coordinator that leads."""
     failure: Unanswered | None = None
     for one in _split(address):
         try:
-            return await _ask(one, method, **params)
+            return await _ask(one, method, seconds, **params)
         except Unanswered as error:
             # Who is not there, or only stands by, has done nothing; anybody else may have.
             if not error.elsewhere:
@@ -112,11 +140,13 @@ async def _call(address: str, method: str, **params: object) -> dict[str, object
     raise failure
 
 
-async def _ask(address: str, method: str, **params: object) -> dict[str, object]:
+async def _ask(
+    address: str, method: str, seconds: float = ANSWER_SECONDS_MAX, **params: object
+) -> dict[str, object]:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise Unanswered(f"{address!r} is not HOST:PORT, such as 127.0.0.1:9400")
-    with trio.move_on_after(ANSWER_SECONDS_MAX):
+    with trio.move_on_after(seconds):
         try:
             stream = await trio.open_tcp_stream(host.strip("[]"), int(port))
             async with RpcClient.over(stream, "cli") as client:
@@ -128,13 +158,13 @@ async def _ask(address: str, method: str, **params: object) -> dict[str, object]
             code, _, text = str(error).partition(" ")
             if code == NOT_LEADER:
                 raise Unanswered(f"{address} says: {text}", elsewhere=True) from error
-            raise Unanswered(f"the coordinator at {address} did not answer: {error}") from error
+            raise Unanswered(str(error)) from error
         except LinkError as error:
             raise Unanswered(f"the coordinator at {address} did not answer: {error}") from error
         if not isinstance(answer, dict):
             raise Unanswered(f"what answers at {address} is not a coordinator")
         return answer
-    raise Unanswered(f"the coordinator at {address} did not answer in {ANSWER_SECONDS_MAX:g} s")
+    raise Unanswered(f"the coordinator at {address} did not answer in {seconds:g} s")
 
 
 def _why(error: OSError) -> str:

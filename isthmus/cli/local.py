@@ -2,6 +2,7 @@
 
     DIR/lock            flock()ed by the running supervisor; the kernel frees it however that ends
     DIR/cluster.json    who runs: written whole and renamed into place, removed on an orderly stop
+    DIR/shards          how many shards the cluster was made with
     DIR/logs/NAME.log   output of each process, appended
     DIR/coordinator/, DIR/node-N/   what those processes keep
 
@@ -131,6 +132,21 @@ def remove(data_dir: Path) -> None:
         state_file(data_dir).unlink()
 
 
-def shards_kept(data_dir: Path) -> int:
+def nodes_kept(data_dir: Path) -> int:
     """How many nodes have left something in this directory."""
     return sum(1 for folder in data_dir.glob("node-*") if folder.is_dir())
+
+
+def shards_kept(data_dir: Path) -> int:
+    """How many shards the cluster in this directory has; 0 if there is none."""
+    nodes = nodes_kept(data_dir)
+    try:
+        text = (data_dir / "shards").read_text()
+    except FileNotFoundError:
+        return nodes  # of a version that knew no replicas
+    return int(text) if nodes and text.strip().isdecimal() else nodes
+
+
+def note_shards(data_dir: Path, shards: int) -> None:
+    """Note how many shards the cluster in this directory has, beside the folders of its nodes."""
+    (data_dir / "shards").write_text(f"{shards}\n")

@@ -15,6 +15,7 @@ from pathlib import Path
 HOST = "127.0.0.1"
 SHARDS_MAX = 256
 PROXIES_MAX = 64
+REPLICAS_MAX = 6
 NODE_ROLES = ("primary", "replica", "spare")
 # What a new cluster keeps on disk unless told otherwise: its directory outlives it.
 PERSISTENCE = "aof:everysec"
@@ -39,6 +40,12 @@ class Options:
     region: str
     data_dir: Path
     persistence: str | None = None  # None: as the cluster had it, PERSISTENCE for a new one
+    durability: str | None = None  # None: as the cluster had it, the coordinator's for a new one
+
+    @property
+    def node_count(self) -> int:
+        """How many nodes that takes."""
+        return self.shards * (1 + self.replicas)
 
     @property
     def coordinator(self) -> str:
@@ -71,11 +78,13 @@ def make(options: Options) -> list[Spec]:
                 *("coordinator", "--port", str(options.coordinator_port)),
                 *("--shards", str(options.shards), "--region", options.region),
                 *("--persistence", options.persistence or PERSISTENCE),
+                *(("--replicas", str(options.replicas)) if options.replicas else ()),
+                *(("--durability", options.durability) if options.durability else ()),
                 *("--metrics-port", "0", "--data-dir", str(data / "coordinator")),
             ),
         )
     ]
-    for i in range(options.shards):
+    for i in range(options.node_count):
         port = options.node_port + i
         node = (
             *("node", "--coordinator", options.coordinator, "--port", str(port)),
@@ -98,11 +107,8 @@ def _zone(options: Options, i: int) -> str:
 
 
 def _check(options: Options) -> None:
-    if options.replicas:
-        raise BadPlan(
-            "replicas come with a later release: this one runs one primary per shard "
-            "(leave --replicas out, or give 0)"
-        )
+    if not 0 <= options.replicas <= REPLICAS_MAX:
+        raise BadPlan(f"--replicas must be from 0 to {REPLICAS_MAX}, not {options.replicas}")
     for name, value, most in (
         ("--shards", options.shards, SHARDS_MAX),
         ("--proxies", options.proxies, PROXIES_MAX),
@@ -116,7 +122,7 @@ def _check(options: Options) -> None:
     taken: dict[int, str] = {}
     for option, first, count in (
         ("--coordinator-port", options.coordinator_port, 1),
-        ("--node-port", options.node_port, options.shards),
+        ("--node-port", options.node_port, options.node_count),
         ("--port", options.port, options.proxies),
     ):
         if not 1 <= first <= 65536 - count:
@@ -127,14 +133,18 @@ def _check(options: Options) -> None:
             taken[port] = option
 
 
-def ready(status: Mapping[str, object], shards: int, proxies: int) -> tuple[bool, str]:
+def ready(
+    status: Mapping[str, object], shards: int, proxies: int, replicas: int = 0
+) -> tuple[bool, str]:
     """Whether a coordinator's status shows a whole cluster, and how far it has come.
 
     Whole means that all 16384 slots belong to live primaries and that every node and proxy holds
-    the present topology; until then a client could still be told CLUSTERDOWN. And that what is
+    the present topology, and that primaries hold their leases; until then a client could still be
+    told CLUSTERDOWN. And that what is
     written is kept as the policy says, by all that can.
     """
     epoch = status.get("epoch", 0)
+    wanted = shards * (1 + replicas)
     nodes = slots = ours = 0
     for process in processes(status):
         if process.get("state") != "up":
@@ -143,15 +153,22 @@ def ready(status: Mapping[str, object], shards: int, proxies: int) -> tuple[bool
             ours += process.get("topology_epoch") == epoch
         elif process.get("role") == "primary":
             nodes += 1
-            if process.get("topology_epoch") == epoch:
+            if process.get("topology_epoch") == epoch and _leads(process):
                 slots += slot_count(process)
         elif process.get("role") in ("spare", "replica"):
             nodes += 1
     text = (
-        f"{min(nodes, shards)} of {shards} nodes, {slots:,} of 16,384 slots, "
+        f"{min(nodes, wanted)} of {wanted} nodes, {slots:,} of 16,384 slots, "
         f"{min(ours, proxies)} of {proxies} proxies"
     )
-    return slots == 16384 and ours >= proxies and not behind(status, failed=False), text
+    there = slots == 16384 and nodes >= wanted and ours >= proxies
+    return there and not behind(status, failed=False), text
+
+
+def _leads(process: Mapping[str, object]) -> bool:
+    """Whether a primary may serve: it holds its lease, if it says anything about that."""
+    copy = process.get("copy")
+    return not isinstance(copy, Mapping) or bool(copy.get("lease_left_ms"))
 
 
 def disk(process: Mapping[str, object]) -> Mapping[str, object] | None:

@@ -23,26 +23,24 @@ from isthmus.cli.plan import Options, disk, processes, slot_ranges
 
 PIPE_CHARACTERS = 200
 _COLUMNS = ("role", "pid", "zone", "shard", "slots", "address", "metrics")
+_REPLICATED = ("role", "pid", "zone", "shard", "epoch", "slots", "address", "metrics", "lag")
 
 
 def table(status: Mapping[str, object]) -> Table:
-    """One line per process; narrow enough for a terminal of 80 columns."""
+    """One line per process; without replicas narrow enough for a terminal of 80 columns."""
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     rows = processes(status)
     unusual = any(row.get("state", "up") != "up" for row in rows)
-    for column in (*_COLUMNS, *(("state",) if unusual else ())):
-        right = column in ("pid", "shard")
+    columns = _REPLICATED if any(row.get("role") == "replica" for row in rows) else _COLUMNS
+    for column in (*columns, *(("state",) if unusual else ())):
+        right = column in ("pid", "shard", "epoch", "lag")
         shown.add_column(column, justify="right" if right else "left", no_wrap=True)
     for row in rows:
         state = str(row.get("state", "up"))
+        special = {"slots": _ranges, "metrics": _metrics, "lag": lag}
         cells = [
-            _text(row.get("role")),
-            _text(row.get("pid")),
-            _text(row.get("zone")),
-            _text(row.get("shard")),
-            _ranges(row),
-            _text(row.get("address")),
-            _metrics(row),
+            special[column](row) if column in special else _text(row.get(column))
+            for column in columns
         ]
         shown.add_row(
             *cells,
@@ -50,6 +48,17 @@ def table(status: Mapping[str, object]) -> Table:
             style=None if state in ("up", "standby") else "red",
         )
     return shown
+
+
+def lag(row: Mapping[str, object]) -> str:
+    """How far a replica is behind its primary: in bytes, or in what state it is."""
+    if row.get("role") != "replica":
+        return "-"
+    behind, copy = row.get("lag_bytes"), row.get("copy")
+    state = copy.get("state") if isinstance(copy, Mapping) else None
+    if state not in (None, "streaming"):
+        return str(state)
+    return "?" if not isinstance(behind, int) else _size(behind) if behind else "0"
 
 
 def disks(status: Mapping[str, object]) -> Table:
@@ -131,7 +140,7 @@ Try it:
   redis-cli -p {proxy} mget apple pear
 
 {_kept(status)}
-Each shard is one primary: replicas and failover come with a later release.
+{_copies(options, status)}
 Metrics are at http://HOST:PORT/metrics, as the table says; logs in {options.data_dir / "logs"}
 {stop}""",
         highlight=False,
@@ -144,6 +153,16 @@ def _kept(status: Mapping[str, object]) -> str:
     policy = status.get("persistence", "off")
     said = "nothing is kept on disk" if policy == "off" else "data outlives a restart"
     return f"Persistence is {policy}: {said} (isthmus persistence set POLICY changes it)."
+
+
+def _copies(options: Options, status: Mapping[str, object]) -> str:
+    if not options.replicas:
+        return "Each shard is one primary, without replicas (isthmus up --replicas 1 has some)."
+    count = "one replica" if options.replicas == 1 else f"{options.replicas} replicas"
+    return (
+        f"Each shard is a primary and {count}; durability is {status.get('durability')}"
+        " (isthmus durability)."
+    )
 
 
 def _where(options: Options) -> str:

@@ -112,12 +112,14 @@ class Supervisor:
         start: Start = process.start,
         ask: Ask = inquiry.status,
         decide: Decide = inquiry.set_persistence,
+        decide_durability: Decide = inquiry.set_durability,
     ) -> None:
         self.options = options
         self.watcher = watcher
         self.start = start
         self.ask = ask
         self.decide = decide
+        self.decide_durability = decide_durability
         self.ready = False
         logs = options.data_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
@@ -172,12 +174,16 @@ class Supervisor:
                 await trio.sleep(POLL_SECONDS)
 
     async def _decide(self, status: dict[str, object], nursery: trio.Nursery) -> bool:
-        """A cluster that had another persistence policy than the user wants now gets that one."""
-        wanted = self.options.persistence
-        if wanted is not None and status.get("persistence") != wanted:
-            self.watcher.event(f"persistence was {status.get('persistence')}, now {wanted}")
+        """A cluster that had another policy than the user wants now gets that one."""
+        for name, wanted, decide in (
+            ("persistence", self.options.persistence, self.decide),
+            ("durability", self.options.durability, self.decide_durability),
+        ):
+            if wanted is None or status.get(name) == wanted:
+                continue
+            self.watcher.event(f"{name} was {status.get(name)}, now {wanted}")
             try:
-                await self.decide(self.options.coordinator, wanted)
+                await decide(self.options.coordinator, wanted)
             except inquiry.Unanswered as error:
                 self._fail(str(error), nursery)
                 return False
@@ -189,7 +195,8 @@ class Supervisor:
         asked = trio.current_time()
         while True:
             status = await self._answer()
-            whole, text = ready(status, self.options.shards, self.options.proxies)
+            options = self.options
+            whole, text = ready(status, options.shards, options.proxies, options.replicas)
             if whole:
                 return status
             self.watcher.progress(text)

@@ -13,7 +13,9 @@ a dead one is waited for. Rules of the choice:
 3. Else a copy qualifies by data of the shard's present epoch, and by having been synced, or
    streaming when the primary was last heard. The highest offset wins; then a zone other than the
    failed one's; then the smaller id.
-4. A primary that comes back as another process is a candidate by what it brings from its disk; its
+4. If all that qualify have just been restarted, so was everything: the primary is given a while to
+   come back with what it has on its disk.
+5. A primary that comes back as another process is a candidate by what it brings from its disk; its
    registration is not answered before it is known who it is now. Empty, it stays primary only of
    a shard that never had data elsewhere.
 
@@ -189,6 +191,8 @@ def elect(state: State, shard: Shard, now: int) -> Verdict:
         return _newest(state, shard, whole, "it has the newest data of those that live")
     fit = {name: copy for name, copy in whole.items() if _qualifies(state, shard, name, copy)}
     fit.pop(shard.primary, None)
+    if fit and not home and _cold(state, list(fit), now):
+        return Verdict("", "all copies were restarted, and the primary may come back with more")
     if fit:
         return _newest(state, shard, fit, "it has the highest offset")
     if home and (complete or _never_held(state, shard)):
@@ -260,6 +264,12 @@ def _newest(state: State, shard: Shard, copies: dict[str, Copy], why: str) -> Ve
     return Verdict(min(copies, key=order), why)
 
 
+def _cold(state: State, names: list[str], now: int) -> bool:
+    """Whether everything is just being started: then a primary's disk may hold the newest data."""
+    recent = now - state.registered_ns < state.limits.cold_ms * MS
+    return recent and all(state.members[name].anew for name in names)
+
+
 def _never_held(state: State, shard: Shard) -> bool:
     """Whether no replica is known to have had any data."""
     copies = [state.members[name].copy for name in shard.replicas]
@@ -299,7 +309,7 @@ def promote(work: Work, shard: Shard, winner: str, event: str, why: str) -> None
     work.record(shard, event, f"{_short(winner)} is promoted: {why}", promoted=winner)
     shard.replicas = [old.id if name == winner else name for name in shard.replicas]
     shard.primary = winner
-    new_epoch(work, shard)
+    new_epoch(work, shard, planned=event == "planned")
     if event == "failover":
         watch.slow_until_ns = work.now + state.limits.flap_ms * MS
         if watch.returning is None and not watch.doubt and old.alive:
@@ -412,12 +422,16 @@ def _begin_handover(
         work.record(shard, "handover", f"{_short(target)} is to take over", promoted=target)
         return None
     if not accept_loss:
-        text = watch.waiting or (f"{to or 'no replica'} is not in sync" if healthy else "")
+        text = watch.waiting or (_not_in_sync(to) if healthy else "")
         text = text or "its primary is silent, and being judged"
         raise Refusal("BAD_MESSAGE", f"shard {number} cannot fail over now: {text}")
     winner = _whatever(state, shard, to)
     promote(work, shard, winner, "forced", "an operator accepts that writes may be lost")
     return shard
+
+
+def _not_in_sync(to: str | None) -> str:
+    return f"{to} is not in sync" if to else "no replica is in sync"
 
 
 def _ready(state: State, shard: Shard, name: str) -> bool:

@@ -148,7 +148,7 @@ def _return(work: Work, known: Member, who: Description) -> None:
     work.changed(known)
     shard = shard_of(work.state, known.id)
     if restarted and shard is not None:
-        known.streamed_ns = 0
+        known.streamed_ns, known.anew = 0, True
         if shard.primary == known.id:
             shard.epoch = work.bump()
             work.save_shard(shard)
@@ -219,7 +219,7 @@ def _take_copy(work: Work, member: Member, copy: Copy | None) -> None:
     if copy is None or shard is None or copy.state != STREAMING:
         return
     if (copy.shard, copy.epoch, copy.data_epoch) == (shard.number, shard.epoch, shard.epoch):
-        member.streamed_ns = work.now
+        member.streamed_ns, member.anew = work.now, False
 
 
 def leave(work: Work, connection: int) -> None:

@@ -45,9 +45,10 @@ def _candidate(member: Member) -> Candidate:
     return Candidate(member.id, member.zone, member.address)
 
 
-def new_epoch(work: Work, shard: Shard) -> None:
+def new_epoch(work: Work, shard: Shard, *, planned: bool = False) -> None:
     """The primary process is another: nobody has acknowledged anything to it yet."""
     shard.epoch = work.bump()
+    shard.planned = planned
     shard.synced, shard.leaving = [], {}
     work.save_shard(shard)
 

@@ -39,6 +39,7 @@ class Limits:
     replace_ms: int = 30_000  # how long a replica may be dead before another takes its place
     flap_ms: int = 60_000  # how long after a failover the shard's suspicion takes twice as long
     handover_ms: int = 5000  # how long a planned failover may take
+    cold_ms: int = 5000  # how long after a stop of everything a primary is waited for
     return_ms: int = 3000  # how long a primary that comes back waits for who it is now
     lease_ms: int = lease.LEASE_MS
 
@@ -68,6 +69,7 @@ class Member:
     copy: Copy | None = None  # None: unknown, or none
     copied_ns: int = 0  # when `copy` was said
     streamed_ns: int = 0  # when it last said that it streams under its shard's epoch
+    anew: bool = False  # it came back as another process, and has not streamed since
 
 
 @dataclass(slots=True)
@@ -87,6 +89,8 @@ class Shard:
     # The copies before the last change of their set, until the primary holds the lease with both.
     joint: list[str] = field(default_factory=list)
     copies_epoch: int = 0  # of that change
+    # The primary before this epoch agreed: it had handed over all that it acknowledged.
+    planned: bool = False
 
     @property
     def copies(self) -> list[str]:
@@ -346,4 +350,5 @@ def shard_frame(shard: Shard) -> Body:
         "slots": [list(pair) for pair in shard.slots],
         "synced": list(shard.synced),
         "joint": list(shard.joint),
+        "planned": shard.planned,
     }

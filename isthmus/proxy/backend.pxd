@@ -25,6 +25,7 @@ cdef class Link(FramePeer):
     cdef public long long epoch
     cdef public bint up
     cdef public bint retired
+    cdef public bint doubted
     cdef public str problem
     cdef public object settled
 

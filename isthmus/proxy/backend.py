@@ -67,7 +67,7 @@ class Link(FramePeer):
         self.waiting = 0
         self.epoch = 0
         self.up = False
-        self.retired = False
+        self.retired = self.doubted = False
         self.problem = ""
         # Called once: when the node has said hello, or the link ended without.
         self.settled: Any = None
@@ -80,6 +80,7 @@ class Link(FramePeer):
     def distrust(self, epoch: int) -> None:
         """Believe no reply by a topology older than `epoch`."""
         self.epoch = max(self.epoch, epoch)
+        self.doubted = True
 
     def retire(self) -> None:
         """Take no more requests, and close when those under way are answered."""

@@ -9,10 +9,12 @@ the request has not been carried out, so it may be sent again without harm:
     CLUSTERDOWN, LOADING, or no link to the node: *parked* and sent again every few milliseconds
             until `PARK_MS_MAX` have passed; the client sees a pause instead of an error
 
-Order. A client's requests for one slot reach its node in the order they were made. So a request is
-parked only if nothing that its client sent after it is under way, and its client is not read while
-it is parked; otherwise its client gets the error. When a slot goes to another node, clients with
-requests under way are not read until these are answered: one of them may come back with a MOVED.
+Order. A client's requests for one slot reach its node in the order they were made. So a request
+that a node refused is parked only if nothing that its client sent after it is under way, and its
+client is not read while it is parked; otherwise its client gets the error. One whose node has no
+link is always parked: what follows it to that node is parked behind it, and sent behind it. When a
+slot goes to another node, clients with requests under way are not read until these are answered:
+one of them may come back with a MOVED.
 
 A shard gets another node in one of two ways. If the old one agreed (`planned`), it has handed over
 all it had, and what it still answers is true. Else it may not know yet that it is not asked any
@@ -165,7 +167,7 @@ class Router:
             if backend.lost_ms and self.now_ms - backend.lost_ms > PARK_MS_MAX:
                 pending.finish(error)
                 return
-        if not self.park(pending):
+        if not self.park(pending, alone=backend is None):
             pending.finish(error)
 
     # -- requests that were not answered ------------------------------------------------------

@@ -38,8 +38,10 @@ CONNECT_SECONDS_MAX = 2.0
 HELLO_SECONDS_MAX = 2.0
 BACKOFF_SECONDS_MIN = 0.02
 BACKOFF_SECONDS_MAX = 1.0
-# How long a node that lost its shard may take to answer what it was asked before.
+# How long a node that lost its shard may take to answer what it was asked before: one that handed
+# it over, and one that is not believed anyway.
 RETIRE_SECONDS_MAX = 2.0
+DOUBTED_SECONDS_MAX = 0.2
 # Nothing needs the clock finer than this unless a request is parked; an idle proxy should sleep.
 TICK_SECONDS = 1.0
 RETRY_SECONDS = 0.01
@@ -151,7 +153,7 @@ class ProxyServer:
             return
         link.retire()
         if link.open:
-            await trio.sleep(RETIRE_SECONDS_MAX)
+            await trio.sleep(DOUBTED_SECONDS_MAX if link.doubted else RETIRE_SECONDS_MAX)
             self.pump.close(link)
             self.pump.poll(0)
 

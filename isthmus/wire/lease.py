@@ -5,7 +5,8 @@ the lease: all copies of the shard, and the coordinator as *witness* if the copi
 number (`voters_of`). The protocol, which a randomized model in tests/wire holds to its promise that
 no two nodes hold one shard at any time:
 
-1. The holder asks all voters every `renew_ms`, with a number. It counts a grant from the moment it
+1. The holder asks all voters every `renew_ms`, and while it has no lease every `RETRY_MS`, with a
+   number. It counts a grant from the moment it
    *sent* the request, and for `lease_ms` less a margin for clocks that run at different speeds.
 2. A voter grants (epoch, node) unless it knows a newer epoch of the shard, or has granted the lease
    to another node and that has not run out by its own clock. It grants nothing for a shard of which
@@ -43,6 +44,7 @@ LEASE_MS: Final = 2000
 RENEW_MS: Final = 500
 # Clocks of machines that keep any time at all differ by far less than this part of a lease.
 MARGIN_PERCENT: Final = 5
+RETRY_MS: Final = 100
 WITNESS: Final = "witness"  # the coordinator's name among voters; no node has it
 FOREVER: Final = 2**63 - 1
 SHARDS_MAX: Final = 16384
@@ -188,7 +190,7 @@ class Holder:
         """The frames to send now, with their voters; empty if none are due."""
         if not self._sets or self.alone:
             return []
-        if self._asked_ns is not None and now - self._asked_ns < self._renew_ns:
+        if self._asked_ns is not None and now - self._asked_ns < self._pause_ns(now):
             return []
         self._asked_ns = now
         # Unlike any number of an earlier process of this node whose answers may still come.
@@ -209,7 +211,11 @@ class Holder:
         """When the next requests are due; FOREVER if none ever will be."""
         if not self._sets or self.alone:
             return FOREVER
-        return 0 if self._asked_ns is None else self._asked_ns + self._renew_ns
+        return 0 if self._asked_ns is None else self._asked_ns + self._pause_ns(self._asked_ns)
+
+    def _pause_ns(self, now: int) -> int:
+        """How long to wait before asking again."""
+        return self._renew_ns if now < self._held_until else min(self._renew_ns, RETRY_MS * _MS)
 
     def granted(self, voter: str, number: int, now: int) -> None:
         """`voter` granted request `number`; an answer nobody waits for changes nothing."""

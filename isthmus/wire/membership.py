@@ -18,8 +18,10 @@ Frames to the coordinator: `register` (all of `describe()`), `heartbeat` (its `H
 A topology frame, as `on_topology` gets it:
 
     {"type": "topology", "cluster": str, "region": str, "epoch": int, "persistence": policy,
+     "durability": policy, "lease_ms": int, "replicas_wanted": int,
      "shards": [{"number": int, "id": str, "epoch": int, "primary": node id,
-                 "replicas": [node id], "slots": [[first, last], ...]}],
+                 "replicas": [node id], "slots": [[first, last], ...],
+                 "synced": [node id], "joint": [node id]}],
      "moves": [{"id": str, "source": int, "target": int, "slots": [[first, last], ...],
                 "state": str, "epoch": int}],
      "nodes": [{"id": str, "region": str, "zone": str, "address": "host:port",
@@ -117,6 +119,15 @@ class Membership:
         self.connected = False
         self.sent = 0
         self.received = 0
+
+    def beat_soon(self) -> None:
+        """Send a heartbeat now: something is to be known before the next one is due."""
+        self.say(self._heartbeat())
+
+    def _heartbeat(self) -> Frame:
+        described = self._describe()
+        beat: Frame = {name: described[name] for name in HEARTBEAT_FIELDS if name in described}
+        return {"type": "heartbeat", **beat}
 
     def say(self, frame: Frame) -> None:
         """Send a frame soon; it is lost if there is no connection."""
@@ -235,10 +246,8 @@ class Membership:
     async def _beat(self, link: Link, seconds: float, session: trio.CancelScope) -> None:
         while True:
             await trio.sleep(until_next(seconds, time.monotonic()))
-            described = self._describe()
-            beat: Frame = {name: described[name] for name in HEARTBEAT_FIELDS if name in described}
             try:
-                await self._send(link, {"type": "heartbeat", **beat})
+                await self._send(link, self._heartbeat())
             except LinkError as error:
                 log("coordinator_lost", level="WARN", why=str(error))
                 session.cancel()

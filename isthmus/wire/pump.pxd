@@ -37,6 +37,8 @@ cdef class Peer:
     cdef object marks
     # What it is sent is never held: the others wait for what it answers.
     cdef public bint exempt
+    # It is owed a promise for something that happened in this turn.
+    cdef public bint promised
     # reply[range_start:range_end] is its, from this turn, and not sent yet.
     cdef bint ranged
     cdef Py_ssize_t range_start, range_end

@@ -13,9 +13,10 @@ Holding. A reply may promise that something is on the disk. While the pump holds
 whoever has something to be made last) nothing is sent; at the end of the turn `Ticker.commit` makes
 it last, once for all clients of the turn, and then everything goes out. If that fails, those who
 would have got something are cut off: they cannot be told what became of their requests. Where it
-takes somebody else to make it last (a replica), `commit` returns a token, and what was held is
-*deferred*: each client's output waits, behind what it was sent before, until `release` is called
-with that token or a later one. Other turns go on meanwhile, also for that client.
+takes somebody else to make it last (a replica), `commit` returns a token, and what was held for
+those who are `promised` something is *deferred*: each one's output waits, behind what it was sent
+before, until `release` is called with that token or a later one. Other turns go on meanwhile, also
+for that client.
 
 Limits. A client that does not read is not served: while more than `STALL_BYTES` wait for it, its
 requests are received (it may be one that sends everything before it reads) but not run, so it costs
@@ -51,6 +52,8 @@ STALL_BYTES = 1 << 20
 _INBUF_BYTES = 65536
 _EVENTS_MAX = 512
 _ACCEPTS_PER_TURN_MAX = 64
+# How long to wait while the work between turns rests.
+REST_MS = 1
 _BROKEN = select.EPOLLHUP | select.EPOLLERR
 
 
@@ -99,6 +102,8 @@ class Peer:
         self.reply: ReplyWriter
         # What it is sent is never held: the others wait for what it answers.
         self.exempt = False
+        # It is owed a promise for something that happened in this turn.
+        self.promised = False
         # It got something in a turn that holds, and how much it had been sent or was to be before.
         self._kept = False
         self._kept_from = 0
@@ -317,8 +322,9 @@ class Pump:
             peer._kept = False
             if verdict == 0:
                 self.close(peer)
-            elif verdict > 1 and peer.open:
+            elif verdict > 1 and peer.open and peer.promised:
                 self._defer(peer, verdict)
+            peer.promised = False
 
     def _defer(self, peer: Peer, token: int) -> None:
         """What peer got in this turn goes out when token is released."""
@@ -399,7 +405,11 @@ class Pump:
         """
         start = time.monotonic_ns()
         while not self.stopped:
-            if self.poll(0 if self.background and not self._rested else timeout_ms) == 0:
+            wait_ms = timeout_ms
+            if self.background:
+                # What it rests for may be over at any time, and rings no bell.
+                wait_ms = min(timeout_ms, REST_MS) if self._rested else 0
+            if self.poll(wait_ms) == 0:
                 return 0
             if self.woken:
                 self.woken = False

@@ -48,6 +48,7 @@ cdef enum:
     OUTPUT_KEEP_BYTES = 16384
     GATHERED_MAX = 16
     STALL_LIMIT = 1 << 20
+    REST_MS = 1
 
 STALL_BYTES = STALL_LIMIT
 
@@ -343,8 +344,9 @@ cdef class Pump:
             peer.kept = False
             if verdict == 0:
                 self.close(peer)
-            elif verdict > 1 and peer.open:
+            elif verdict > 1 and peer.open and peer.promised:
                 self.defer(peer, verdict)
+            peer.promised = False
         return 0
 
     cdef int defer(self, Peer peer, long long token) except -1:
@@ -427,12 +429,16 @@ cdef class Pump:
     cpdef long long spin(self, long long budget_us, long long timeout_ms):
         """Poll until nothing comes for timeout_ms, the budget is used up, or wake() is called."""
         cdef timespec t
-        cdef long long start, now
+        cdef long long start, now, wait_ms
         cdef int turns = 0
         clock_gettime(CLOCK_MONOTONIC, &t)
         start = <long long>t.tv_sec * 1000000 + t.tv_nsec // 1000
         while not self.stopped:
-            if self.poll(0 if self.background and not self.rested else timeout_ms) == 0:
+            wait_ms = timeout_ms
+            if self.background:
+                # What it rests for may be over at any time, and rings no bell.
+                wait_ms = min(timeout_ms, REST_MS) if self.rested else 0
+            if self.poll(wait_ms) == 0:
                 return 0
             if self.woken:
                 self.woken = False

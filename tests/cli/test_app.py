@@ -117,9 +117,21 @@ def test_problems_are_shown() -> None:
     assert lines[2][0] == "h:4"
 
 
-def test_replicas_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["up", "--replicas", "1", "--data-dir", str(tmp_path)]) == 2
-    assert "replicas come with a later release" in capsys.readouterr().err
+def test_too_many_replicas_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["up", "--replicas", "9", "--data-dir", str(tmp_path)]) == 2
+    assert "--replicas must be from 0 to 6" in capsys.readouterr().err
+
+
+def test_nodes_that_hold_something_are_not_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(4):
+        (tmp_path / f"node-{number}").mkdir()
+    (tmp_path / "shards").write_text("2\n")
+    assert run(["up", "--shards", "2", "--replicas", "0", "--data-dir", str(tmp_path)]) == 2
+    assert "use --replicas 1" in capsys.readouterr().err
+    assert run(["up", "--shards", "4", "--data-dir", str(tmp_path)]) == 2
+    assert "holds a cluster of 2 shards" in capsys.readouterr().err
 
 
 def test_another_number_of_shards_is_refused(

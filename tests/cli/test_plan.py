@@ -52,7 +52,7 @@ def test_command_lines() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"replicas": 1}, "later release"),
+        ({"replicas": 7}, "--replicas"),
         ({"shards": 0}, "--shards"),
         ({"proxies": 0}, "--proxies"),
         ({"zones": ("a b",)}, "--zones"),
@@ -133,3 +133,25 @@ def test_behind_with_its_policy(primary: dict[str, object], late: bool, hopeless
 def test_ready_of_an_unexpected_answer() -> None:
     assert not ready({}, shards=1, proxies=1)[0]
     assert not ready({"processes": "?"}, shards=1, proxies=1)[0]
+
+
+def test_replicas_are_more_nodes_in_other_zones() -> None:
+    specs = make(replace(OPTIONS, replicas=1, durability="replica:5000:67108864"))
+    nodes = [spec for spec in specs if spec.role == "node"]
+    assert [spec.port for spec in nodes] == list(range(8500, 8506))
+    assert "--replicas 1 --durability replica:5000:67108864" in " ".join(specs[0].arguments)
+
+
+def test_a_cluster_with_replicas_is_whole_when_its_primaries_hold_their_leases() -> None:
+    primary = {
+        "role": "primary", "state": "up", "topology_epoch": 4, "slots": [[0, 16383]],
+        "copy": {"lease_left_ms": 0},
+    }  # fmt: skip
+    proxy = {"role": "proxy", "state": "up", "topology_epoch": 4}
+    replica = {"role": "replica", "state": "up"}
+    status = {"epoch": 4, "processes": [primary, replica, proxy]}
+    assert not ready(status, shards=1, proxies=1, replicas=1)[0]
+    leads = {**primary, "copy": {"lease_left_ms": 900}}
+    status = {"epoch": 4, "processes": [leads, replica, proxy]}
+    assert ready(status, shards=1, proxies=1, replicas=1)[0]
+    assert not ready({**status, "processes": [leads, proxy]}, 1, 1, 1)[0]

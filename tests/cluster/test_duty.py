@@ -64,9 +64,10 @@ class Seat:
         self.replication = Replication()
         self.blocking = Stub()
         self.ctx = Stub(gates=0)
+        self.persistence = Stub(aof=Stub(enabled=True))
         node = Stub(
-            replication=self.replication, blocking=self.blocking, ctx=self.ctx,
-            clock=Stub(now_ms=1000), keyspace=Stub(log=Stub()),
+            replication=self.replication, persistence=self.persistence, ctx=self.ctx,
+            blocking=self.blocking, clock=Stub(now_ms=1000), keyspace=Stub(log=Stub()),
         )  # fmt: skip
         self.leadership = Leadership(me, 0, lambda voter, frame: self.sent.append((voter, frame)))
         self.duty = Duty(node, self.view, self.leadership, lambda: self.now)
@@ -229,13 +230,29 @@ def test_async_replies_at_once_and_refuses_what_is_past_the_bound() -> None:
     assert (seat.refusal(b"set") or b"").startswith(b"NOREPLICAS")
 
 
+def test_fsync_needs_a_file_and_a_sync(seat: Seat) -> None:
+    seat.persistence.aof.enabled = False
+    seat.topology(6, A, [B], durability="fsync")
+    seat.grant()
+    assert (seat.refusal(b"set") or b"").startswith(b"MISCONF")
+    assert seat.refusal(b"get") is None
+    seat.persistence.aof.enabled = True
+    seat.duty.cron()
+    assert seat.refusal(b"set") is None
+    assert seat.duty.must_sync
+    assert seat.write() == 1
+
+
 def test_async_without_a_replica_that_counts_goes_on() -> None:
     seat = Seat()
     seat.topology(5, A, [B], durability="async:500:1000", synced=[])
     seat.grant()
-    seat.write(5000)
-    seat.pass_ms(600)
-    assert seat.refusal(b"set") is None
+    for _ in range(3):
+        seat.write(5000)
+        seat.pass_ms(600)
+        seat.grant(B)
+        assert seat.refusal(b"set") is None
+    assert not seat.duty.unsafe, "what nobody is waited for is not noted"
 
 
 def test_replica_without_one_that_counts_refuses_once_the_bound_is_reached() -> None:

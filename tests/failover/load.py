@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from isthmus.wire.resp import pack
@@ -61,8 +62,12 @@ class Writer(threading.Thread):
             except OSError as error:
                 self.done.errors[type(error).__name__] += 1
                 self.done.reconnects += 1
+                if connection is not None:
+                    connection.close()
                 connection = None
                 time.sleep(0.05)
+        if connection is not None:
+            connection.close()
 
     def batch(self, connection: Lines) -> None:
         requests = []
@@ -98,6 +103,10 @@ class Lines:
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
+
+    def close(self) -> None:
+        self.file.close()
+        self.socket.close()
 
     def reply(self) -> bytes:
         line = self.file.readline()
@@ -138,10 +147,14 @@ class Probe(threading.Thread):
                 if not good:
                     self.errors[reply[1:60].decode()] += 1
             except OSError as error:
+                if connection is not None:
+                    connection.close()
                 good, connection = False, None
                 self.errors[type(error).__name__] += 1
             self.samples.append((sent, time.monotonic(), good))
             time.sleep(0.005)
+        if connection is not None:
+            connection.close()
 
     def first_after(self, moment: float) -> float | None:
         """Seconds from `moment` to the first acknowledgement of a write sent after it."""
@@ -184,16 +197,16 @@ class Load:
 
     def lost(self) -> dict[bytes, float]:
         """Acknowledged writes that are not there, with when they were acknowledged."""
-        peer = Peer(self.port)
         missing = {}
-        for writer in self.writers:
-            numbers = list(writer.done.acked)
-            for at in range(0, len(numbers), 500):
-                part = numbers[at : at + 500]
-                found = peer("MGET", *(key_of(writer.number, n) for n in part))
-                for number, value in zip(part, found, strict=True):
-                    if value != b"%d" % number:
-                        missing[key_of(writer.number, number)] = writer.done.acked[number]
+        with closing(Peer(self.port)) as peer:
+            for writer in self.writers:
+                numbers = list(writer.done.acked)
+                for at in range(0, len(numbers), 500):
+                    part = numbers[at : at + 500]
+                    found = peer("MGET", *(key_of(writer.number, n) for n in part))
+                    for number, value in zip(part, found, strict=True):
+                        if value != b"%d" % number:
+                            missing[key_of(writer.number, number)] = writer.done.acked[number]
         return missing
 
     @property

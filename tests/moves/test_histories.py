@@ -10,6 +10,7 @@ serves it has exactly what that server has.
 from __future__ import annotations
 
 import random
+
 import pytest
 
 from isthmus.node.engine.clock import Clock

@@ -15,9 +15,10 @@ from isthmus.node.persist.cut import Cut
 from isthmus.node.persist.snapshot_format import end_mark, header
 from isthmus.node.values.lists import ListValue
 from tests.persist.cutting import Cutting, Mirrored, empty, loaded_from, make_tiny
+from tests.support.pace import examples
 from tests.support.store import START_MS, Store, contents
 
-SEEDS = 30
+SEEDS = examples(30)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -12,6 +12,7 @@ from isthmus.node.persist.recover import RecoverError
 from tests.oracle.grammar import Grammar
 from tests.oracle.groups import GROUPS
 from tests.persist.kept import Kept
+from tests.support.pace import examples
 from tests.support.store import Store
 
 LOAD = """\
@@ -100,7 +101,7 @@ def test_flips_of_a_snapshot_without_a_checksum(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("checksum", ["yes", "no"])
 def test_many_flips_of_a_snapshot(folder: Path, checksum: str) -> None:
-    flip_snapshot(folder, 1000, checksum)
+    flip_snapshot(folder, examples(1000), checksum)
 
 
 def flip_folder(folder: Path, count: int) -> None:
@@ -145,7 +146,7 @@ def test_flips_of_an_append_only_folder(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_many_flips_of_an_append_only_folder(folder: Path) -> None:
-    flip_folder(folder, 1000)
+    flip_folder(folder, examples(1000))
 
 
 @pytest.mark.slow

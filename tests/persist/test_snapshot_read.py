@@ -17,6 +17,7 @@ from isthmus.wire.rdb_reader import RdbError, RdbReader
 from tests.persist.samples import EARLY, GOOD
 from tests.persist.test_restore import sound
 from tests.support.blobs import file, length, listpack, string, strings
+from tests.support.pace import examples
 from tests.support.peer import Peer
 from tests.support.servers import redis8
 from tests.support.store import START_MS, Store, contents
@@ -221,7 +222,7 @@ def damaged(data: bytes) -> Keyspace | None:
 def test_every_byte_of_a_file_changed() -> None:
     data = everything()
     assert damaged(data) is not None
-    for at in range(0, len(data) - 8, 17):
+    for at in range(0, len(data) - 8, 17 * (30 // examples(30))):
         for change in (0x01, 0x80, 0xFF):
             keyspace = damaged(data[:at] + bytes([data[at] ^ change]) + data[at + 1 :])
             if keyspace is not None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from isthmus.node.engine.config_rewrite import rewritten
 from isthmus.node.replicate.apply import StreamApplier, StreamError
 from isthmus.node.replicate.follow import Follower
 from isthmus.node.replicate.replication import Replication
 from isthmus.wire.resp import pack
 from tests.support.store import Store
+from tests.support.waiting import Clients
 
 FOREVER = 1 << 62
 
@@ -173,3 +175,30 @@ def test_waiting_for_replicas_is_for_primaries(replica: Replica) -> None:
     assert "cannot be used with replica" in str(replica("WAIT", 1, 10))
     assert "cannot be used with replica" in str(replica("WAITAOF", 0, 1, 10))
     assert "not valid when server is a replica" in str(replica("FAILOVER"))
+
+
+def test_whom_it_follows_is_kept_in_the_configuration(replica: Replica) -> None:
+    assert replica("REPLICAOF", "127.0.0.1", 7000) == b"OK"
+    assert replica("REPLICAOF", "127.0.0.1", 7000) == b"OK Already connected to specified master"
+    assert b"replicaof 127.0.0.1 7000\n" in rewritten(b"", replica.node.config, "/", [])
+    replica("SLAVEOF", "NO", "ONE")
+    old = b"replicaof 127.0.0.1 7000\n"
+    assert b"replicaof" not in rewritten(old, replica.node.config, "/", [])
+    assert str(replica("REPLICAOF", "host", "x")).startswith("ERR Invalid master port")
+
+
+def test_nothing_is_evicted_by_a_replica(replica: Replica) -> None:
+    replica("CONFIG", "SET", "maxmemory-policy", "allkeys-random", "maxmemory", 1)
+    replica.stream(words("SET", "k", "x" * 1000))
+    assert replica("GET", "k") == b"x" * 1000
+    replica("CONFIG", "SET", "replica-ignore-maxmemory", "no")
+    assert replica("DBSIZE") == 0
+
+
+def test_who_waits_is_cut_off_when_its_node_begins_to_follow(replica: Replica) -> None:
+    replica("REPLICAOF", "NO", "ONE")
+    clients = Clients(replica)
+    assert clients.waits("one", "BLPOP", "list", 0)
+    replica("REPLICAOF", "127.0.0.1", 7000)
+    assert str(clients.served()["one"]).startswith("UNBLOCKED force unblock")
+    assert clients.of("one").closing

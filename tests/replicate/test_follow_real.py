@@ -469,3 +469,26 @@ def test_ours_follows_ours_and_takes_its_place(one: Pair, tmp_path: Path) -> Non
     one.theirs("REPLICAOF", "127.0.0.1", one.node.port)
     one.wait(lambda: one.info(one.theirs, "master_link_status") == "up")
     one.wait(lambda: one.theirs("DEBUG", "DIGEST") == one.ours("DEBUG", "DIGEST"))
+
+
+def test_a_silent_link_is_given_up(one: Pair) -> None:
+    one.ours("CONFIG", "SET", "repl-timeout", 1)
+    one.follow()
+    one.level()
+    one.relay.stalled = True
+    before = one.relay.connections
+    one.wait(lambda: one.relay.connections > before)
+    one.relay.stalled = False
+    one.theirs("SET", "k", 1)
+    one.compare()
+    assert one.full_syncs() == 1
+
+
+def test_a_command_that_is_unknown_here_ends_in_a_full_sync(one: Pair) -> None:
+    one.follow()
+    one.level()
+    one.theirs("HSETEX", "hash", "EX", 1000, "FIELDS", 1, "f", "v")
+    one.theirs("SET", "k", 1)
+    one.wait(lambda: one.full_syncs() == 2)
+    one.compare()
+    assert one.ours("HGET", "hash", "f") == b"v"

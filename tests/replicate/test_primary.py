@@ -24,6 +24,7 @@ class Connection:
         self.taken = 0
         self.bytes_out = 0
         self.fed = False
+        self.exempt = False
         self.output_bytes_max = 0
 
     def send(self, data: bytes) -> None:
@@ -107,6 +108,7 @@ def test_a_full_sync_and_the_stream(world: World) -> None:
     world.primary.psync(client, "?", -1)
     assert world.stream.replid != before, "what was before the stream has no place in it"
     replica = client.replica
+    assert client.peer.exempt, "replies may wait for what it acknowledges"
     assert (replica.state, replica.host, replica.port) == (WAITING, b"10.0.0.7", 7000)
     world.store("SET", "before", "the cut")
     world.primary.turn()

@@ -34,6 +34,7 @@ class Holding(World):
             def answer(self, argv: list[bytes]) -> None:
                 if argv[0] == b"SET":
                     self.pump.hold()
+                    self.promised = True
                     self.reply.integer(int(argv[1]))
                 else:
                     super().answer(argv)
@@ -108,6 +109,16 @@ def test_replies_behind_a_deferred_one_keep_their_order(world: Holding) -> None:
     world.pump.release(20)
     world.settle()
     assert available(far) == PONG + b":2\r\n" + PONG
+
+
+def test_who_is_promised_nothing_is_not_deferred(world: Holding) -> None:
+    _, far = world.connect()
+    _, reader = world.connect()
+    world.verdict = 10
+    far.sendall(b"SET 1\r\n")
+    reader.sendall(b"PING\r\n")
+    world.settle()
+    assert (available(far), available(reader)) == (b"", PONG)
 
 
 def test_others_are_served_meanwhile(world: Holding) -> None:

@@ -113,7 +113,11 @@ def test_a_holder_needs_a_majority_counted_from_when_it_asked() -> None:
 def test_a_holder_asks_again_when_it_is_time() -> None:
     h = holder("a", "b")
     assert h.next_ns() == 0
-    assert h.requests(START)
+    sent = h.requests(START)
+    assert h.requests(START + 99 * MS) == []
+    assert h.next_ns() == START + 100 * MS, "soon, while it has no lease"
+    for voter, frame in sent:
+        h.granted(voter, frame["number"], START + MS)
     assert h.requests(START + 499 * MS) == []
     assert h.next_ns() == START + 500 * MS
     assert h.requests(START + 500 * MS)

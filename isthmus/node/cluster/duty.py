@@ -51,6 +51,10 @@ NOTE_MS = 5
 # A token is an offset above the pump's own answers 0 and 1.
 TOKEN = 2
 BEHIND = b"NOREPLICAS Not enough good replicas to write: "
+NO_FILE = (
+    b"MISCONF durability is fsync and nothing is kept on disk yet: use isthmus persistence set "
+    b"aof:always"
+)
 
 
 class Duty:
@@ -69,12 +73,20 @@ class Duty:
         self.boot_ns = boot_ns
         self.release: Callable[[int], object] = lambda token: None
         self.cut_off: Callable[[], int] = lambda: 0
+        # Keeps shard and data epoch beyond the end of the process.
+        self.remember: Callable[[int, int], None] = lambda shard, data_epoch: None
         self.say: Callable[[Frame], None] = lambda frame: None
+        # Have the next heartbeat sent at once.
+        self.say_soon: Callable[[], None] = lambda: None
         self.state = IDLE
         self.shard = -1
         self.epoch = 0
         # The shard epoch under which the data here was written last.
         self.data_epoch = 0
+        # The shard that the data is of, as the last run remembered it; -1: of none.
+        self.data_shard = -1
+        # The shard epoch whose primary it follows no more, by order of the coordinator.
+        self.fenced = 0
         self.durability: Durability = parse(ASYNC)
         # node id -> the offset it has, of replicas that follow under this epoch.
         self.offsets: dict[str, int] = {}
@@ -123,6 +135,8 @@ class Duty:
 
     def _lead(self, shard: ShardInfo) -> None:
         replication = self.node.replication
+        if self.fenced:
+            self._lift_fence()
         if self.state == FOLLOWING or replication.role == "replica":
             # Or its data is of a stream as of its last run, which may have gone on without it.
             replication.unfollow()
@@ -142,7 +156,7 @@ class Duty:
         if self.state not in (HANDING, HANDED):
             self.state = LEADING
         self.shard, self.epoch, self._target = shard.number, shard.epoch, ()
-        self.data_epoch = shard.epoch
+        self._data_is_of(shard.number, shard.epoch)
         if shard.replicas:
             replication.record()
 
@@ -154,11 +168,22 @@ class Duty:
             log("demoted", level="WARN", shard=shard.number, epoch=shard.epoch, by=primary.id)
         self._leave_lead()
         self.state, self.shard, self.epoch = FOLLOWING, shard.number, shard.epoch
+        if self.fenced and self.fenced != shard.epoch:
+            self._lift_fence()
         if target != self._target:
             self._target = target
             self.node.replication.follow(
                 primary.host, primary.port, node_id=primary.id, epoch=shard.epoch
             )
+
+    def _data_is_of(self, shard: int, epoch: int) -> None:
+        if (shard, epoch) != (self.data_shard, self.data_epoch):
+            self.data_shard, self.data_epoch = shard, epoch
+            self.remember(shard, epoch)
+
+    def _lift_fence(self) -> None:
+        self.fenced = 0
+        self.node.replication.follower.resume()
 
     def _leave_lead(self) -> None:
         """Be a primary no longer: whoever waits for a promise of ours will not have it."""
@@ -250,14 +275,16 @@ class Duty:
         if not self.leadership.holds(now):
             log("lease_lost_in_a_turn", level="WARN", shard=self.shard, epoch=self.epoch)
             return 0
-        if not self._replicas():
-            return 1
         unsafe = self.unsafe
+        waits = self.durability.kind == REPLICA
+        if not self._replicas() or not (waits or self._counted()):
+            unsafe.clear()
+            return 1
         if unsafe and now - unsafe[-1][1] < NOTE_MS * MS:
             unsafe[-1] = end, unsafe[-1][1]
         else:
             unsafe.append((end, now))
-        return end + TOKEN if self.durability.kind == REPLICA else 1
+        return end + TOKEN if waits else 1
 
     @property
     def must_sync(self) -> bool:
@@ -283,6 +310,8 @@ class Duty:
         if not self.leadership.holds(now):
             return CLUSTERDOWN
         policy = self.durability
+        if policy.kind == FSYNC and not self.node.persistence.aof.enabled:
+            return NO_FILE
         # Without a replica whose word counts there is nothing to wait for, but with `replica`.
         if not self._replicas() or (policy.kind != REPLICA and not self._counted()):
             return b""
@@ -312,7 +341,9 @@ class Duty:
             log("lease_lost", level="WARN", shard=self.shard, epoch=self.epoch, cut_off=cut)
         elif self._refusal:
             self.problem = self._refusal.decode()
-            log("replicas_behind", level="WARN", shard=self.shard, why=self.problem)
+            # Nobody is to wait for ever: what became of these writes is not known.
+            cut = self.cut_off() if self.durability.kind == REPLICA else 0
+            log("replicas_behind", level="WARN", shard=self.shard, why=self.problem, cut_off=cut)
         else:
             self.problem = ""
             log("serving", shard=self.shard, epoch=self.epoch)
@@ -335,7 +366,8 @@ class Duty:
         if self._refusal == CLUSTERDOWN:
             if not (writes or keys):
                 return None
-            return b"" if self._acquire_until else CLUSTERDOWN
+            waits = self._acquire_until or self.state == HANDED
+            return b"" if waits else CLUSTERDOWN
         return self._refusal if writes else None
 
     # -- giving the shard to another ----------------------------------------------------------
@@ -344,9 +376,18 @@ class Duty:
         """An order of the coordinator."""
         if (frame.get("shard"), frame.get("epoch")) != (self.shard, self.epoch):
             return
-        if frame.get("type") == "handover" and self.state == LEADING:
+        kind = frame.get("type")
+        if kind == "fence" and self.state == FOLLOWING:
+            # What this copy has from now on does not change before somebody leads anew.
+            self.fenced = self.epoch
+            self.node.replication.follower.pause()
+            log("fenced_primary", level="WARN", shard=self.shard, epoch=self.epoch)
+            self.say_soon()
+        elif kind == "fence_lifted" and self.fenced == self.epoch:
+            self._lift_fence()
+        elif kind == "handover" and self.state == LEADING:
             self._begin_handover(str(frame.get("to")))
-        elif frame.get("type") == "handover_cancelled" and self.state in (HANDING, HANDED):
+        elif kind == "handover_cancelled" and self.state in (HANDING, HANDED):
             log("handover_cancelled", level="WARN", shard=self.shard, to=self._heir)
             self._end_handover()
             self.state = LEADING
@@ -359,6 +400,7 @@ class Duty:
         self._handover_until = now + HANDOVER_MS_MAX * MS
         node = self.node
         node.blocking.pause(node.clock.now_ms + HANDOVER_MS_MAX, True)
+        node.replication.freeze(True)
         log("handover_begins", shard=self.shard, epoch=self.epoch, to=heir)
         self._try_hand_over(now)
 
@@ -382,10 +424,15 @@ class Duty:
 
     def _end_handover(self, after_ms: int = 0) -> None:
         if self.state in (HANDING, HANDED):
+            self.node.replication.freeze(False)
             self.node.blocking.unpause()
             if after_ms:
                 self.node.blocking.pause(self.node.clock.now_ms + after_ms, False)
         self._heir, self._handover_until = "", 0
+
+    def acquiring(self) -> bool:
+        """True while this node leads by the topology and has no lease."""
+        return self.state == LEADING and not self.leadership.holds(self.boot_ns())
 
     def cron(self) -> None:
         """Several times a second: what nobody else is the occasion for."""
@@ -404,21 +451,31 @@ class Duty:
 
     def copy(self) -> Frame | None:
         """The state of the copy here, for a heartbeat; None if there is none."""
-        if self.state == IDLE:
+        if self.state == IDLE and self.data_shard < 0:
             return None
         replication = self.node.replication
         now = self.boot_ns()
-        leads = self.state != FOLLOWING
+        leads = self.state not in (FOLLOWING, IDLE)
+        if self.state == FOLLOWING and replication.state == "streaming":
+            self._data_is_of(self.shard, self.epoch)
         left = self.leadership.until_ns - now
         return {
-            "shard": self.shard,
+            "shard": self.data_shard if self.state == IDLE else self.shard,
             "epoch": self.epoch,
             "role": "primary" if leads else "replica",
-            "state": "serving" if leads else replication.state,
+            "state": "serving" if leads else self._copy_state(),
             "replid": replication.replid,
             "offset": replication.offset,
             "data_epoch": self.data_epoch,
-            "primary_silent_ms": -1 if leads else replication.silent_ms(),
+            "primary_silent_ms": -1 if leads or self.fenced else replication.silent_ms(),
             "lease_left_ms": max(0, min(left // MS, 1 << 40)) if leads else 0,
+            "fenced": self.fenced,
             "problem": self.problem[:200],
         }
+
+    def _copy_state(self) -> str:
+        """How a copy that does not lead is: empty, if it never had the data of the shard."""
+        if self.state == IDLE or self.fenced:
+            return "connecting" if self.data_epoch else "empty"
+        state = str(self.node.replication.state)
+        return "empty" if state == "connecting" and not self.data_epoch else state

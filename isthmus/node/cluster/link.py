@@ -64,6 +64,10 @@ class CoordinatorLink:
             self._describe, self._apply, on_refused=self._refused, on_message=message
         )
 
+    def beat_soon(self) -> None:
+        """Tell the coordinator now how this node is."""
+        self._membership.beat_soon()
+
     def say(self, frame: Frame) -> None:
         """Send the coordinator a frame; lost if it cannot be reached now."""
         self._membership.say(frame)

@@ -10,9 +10,11 @@ dropped: one member that is mistaken, or of another version, stops nobody else.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -30,6 +32,10 @@ from isthmus.wire.logs import log
 Frame = dict[str, Any]
 # How often renewals, lags and time limits are looked at.
 CRON_SECONDS = 0.25
+# And while this node should have a lease and has none.
+ACQUIRE_SECONDS = 0.05
+# In the data folder: {"shard": number, "data_epoch": shard epoch of the last write}.
+FILE = "node.copy"
 TALK_BYTES_MAX = 4096
 
 
@@ -43,7 +49,7 @@ class Member:
 
     def __init__(
         self, node: Any, me: Announcement, persistence: Callable[[object], None],
-        disk: Callable[[], Frame | None], started_ns: int,
+        disk: Callable[[], Frame | None], started_ns: int, folder: Path | None,
     ) -> None:  # fmt: skip
         self.node = node
         host, _, port = me.address.rpartition(":")
@@ -56,9 +62,42 @@ class Member:
             persistence, disk, self.duty.copy, self.ordered, self.moves,
         )  # fmt: skip
         self.duty.say = self.link.say
+        self.duty.say_soon = self.link.beat_soon
+        if folder is not None:
+            self.remember_in(folder)
         self.bus = Bus(self.view, lambda: os.fsencode(node.config.text("requirepass")))
         node.pubsub.forward = self.bus.forward
         node.hear = self.hear
+
+    def remember_in(self, folder: Path) -> None:
+        """Keep in the data folder which shard the data is of and since which epoch, and recall it
+        if data was loaded: without, it is none."""
+        path = folder / FILE
+
+        def remember(shard: int, data_epoch: int) -> None:
+            try:
+                draft = path.with_suffix(".new")
+                with open(draft, "wb") as file:
+                    file.write(json.dumps({"shard": shard, "data_epoch": data_epoch}).encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(draft, path)
+            except OSError as error:
+                log("copy_not_remembered", level="WARN", file=str(path), why=str(error))
+
+        self.duty.remember = remember
+        loading = self.node.persistence.loading
+        if loading.stream is None and not loading.keys_loaded:
+            return
+        try:
+            found = json.loads(path.read_bytes())
+            shard, epoch = int(found["shard"]), int(found["data_epoch"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log("copy_not_recalled", level="WARN", file=str(path), why=str(error))
+            return
+        self.duty.data_shard, self.duty.data_epoch = shard, epoch
 
     async def run(self, coordinator: str) -> None:
         """Be a member until cancelled."""
@@ -70,7 +109,8 @@ class Member:
     async def cron(self) -> None:
         """Renew the lease, and look at lags and time limits."""
         while True:
-            await trio.sleep(until_next(CRON_SECONDS, time.monotonic()))
+            seconds = ACQUIRE_SECONDS if self.duty.acquiring() else CRON_SECONDS
+            await trio.sleep(until_next(seconds, time.monotonic()))
             self.duty.cron()
 
     def topology_changed(self) -> None:

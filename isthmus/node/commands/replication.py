@@ -10,7 +10,7 @@ from isthmus.node.commands.connection import INT32_MAX
 from isthmus.node.engine.args import bounded, integer, syntax
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
-from isthmus.node.engine.registry import ANY, ARRAY, INTEGER, OK, command
+from isthmus.node.engine.registry import ANY, ARRAY, INTEGER, OK, SIMPLE, command
 from isthmus.node.engine.spec import (
     ADMIN,
     ALLOW_BUSY,
@@ -144,14 +144,14 @@ def become(ctx: Context, argv: list[bytes]) -> None:
 
 @command("REPLICAOF <host port | NO ONE>", since="5.0.0", group="server", arity=3,
          flags=NO_ASYNC_LOADING | ADMIN | NOSCRIPT | STALE, complexity="O(1)",
-         reply=OK)  # fmt: skip
+         reply=OK | SIMPLE)  # fmt: skip
 def replicaof(ctx: Context, argv: list[bytes]) -> None:
     """Follow the primary at an address, or become one."""
     become(ctx, argv)
 
 
 @command("SLAVEOF <host port | NO ONE>", since="1.0.0", group="server", arity=3,
-         flags=NO_ASYNC_LOADING | ADMIN | NOSCRIPT | STALE, complexity="O(1)", reply=OK,
+         flags=NO_ASYNC_LOADING | ADMIN | NOSCRIPT | STALE, complexity="O(1)", reply=OK | SIMPLE,
          doc_flags="DEPRECATED")  # fmt: skip
 def slaveof(ctx: Context, argv: list[bytes]) -> None:
     """The older name of REPLICAOF."""

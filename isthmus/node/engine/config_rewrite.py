@@ -61,10 +61,14 @@ def lines_of(row: Parameter, text: str) -> Iterator[tuple[bytes, bool]]:
                 yield _plain(row, " ".join([kind, *limits])), True
     elif row.kind in (table.MEMORY, table.PERCENT_MEMORY):
         yield _plain(row, memory(text)), changed
+    elif row.name == "replicaof":
+        # Two words, and no line for a primary.
+        if text:
+            yield _plain(row, text), changed
     elif row.kind == table.TEXT or row.name in QUOTED:
         if text or changed:
             yield row.name.encode() + b" " + quoted(text), changed
-    elif row.name != "replicaof" or text:
+    else:
         yield _plain(row, text), changed
 
 

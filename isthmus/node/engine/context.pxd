@@ -21,6 +21,8 @@ cdef class Context:
     cdef public Clock clock
     cdef public Rng rng
     cdef public CommandSpec spec
+    cdef bytes word
+    cdef CommandSpec word_spec
     cdef public long long now_ms
     cdef public long long hits
     cdef public long long misses

@@ -60,6 +60,9 @@ class Context:
         self.db = keyspace.databases[0]
         self.session: ClientState = None  # type: ignore[assignment]
         self.spec: CommandSpec = None  # type: ignore[assignment]
+        # The last command's name as it was sent, and what it names; written by execute() only.
+        self.word = b""
+        self.word_spec: CommandSpec | None = None
         self.now_ms = 0
         self.hits = 0
         self.misses = 0

@@ -12,7 +12,10 @@ cdef long long GATE_MEMORY, GATE_MONITOR, GATE_MOVE, GATE_PAUSE, GATE_REPLICA, G
 cdef long long ALLOW_BUSY, DENYOOM, LOADING, MAY_REPLICATE, PROTECTED, READONLY
 cdef long long SKIP_MONITOR, WRITE
 
-@cython.locals(count=Py_ssize_t, mark=Py_ssize_t, unmarked="long long", commands=dict)
+@cython.locals(
+    count=Py_ssize_t, mark=Py_ssize_t, unmarked="long long", commands=dict, word=bytes,
+    spec=CommandSpec,
+)
 cpdef void execute(Context ctx, ClientState session, list[bytes] argv)
 cdef void finish(Context ctx, ClientState session)
 @cython.locals(mark=Py_ssize_t, now="long long", nanos="long long", monitored="long long")

@@ -73,8 +73,17 @@ HTTP_WORDS = (b"post", b"host:")
 
 def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
     """Run one request of session and write its reply."""
-    commands: dict[bytes, CommandSpec] = COMMANDS
-    spec: CommandSpec | None = commands.get(argv[0])
+    spec: CommandSpec | None
+    word = argv[0]
+    if word == ctx.word:
+        # A pipeline is often of one command; hashing its name costs more than comparing it.
+        spec = ctx.word_spec
+    else:
+        commands: dict[bytes, CommandSpec] = COMMANDS
+        spec = commands.get(word)
+        if spec is not None and spec.handler is not None:
+            ctx.word = word
+            ctx.word_spec = spec
     if spec is None or spec.handler is None:
         spec = resolve(ctx, session, argv)
         if spec is None:

@@ -34,7 +34,8 @@ class ExpiryCycle:
 
     def step(self, budget_ns: i64) -> bool:
         """Remove what is due for about budget_ns. True if the time ran out before the work did."""
-        if not self.keyspace.active_expiry or self.keyspace.follows:
+        keyspace = self.keyspace
+        if not keyspace.active_expiry or keyspace.follows or keyspace.frozen:
             return False
         started: i64 = self.keyspace.clock.mono_ns()
         unfinished = False

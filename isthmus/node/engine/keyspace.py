@@ -489,6 +489,8 @@ class Keyspace:
         self.keeps_expired = False
         # True at any replica: nothing is looked for that may have expired.
         self.follows = False
+        # True while the data is about to be another node's to lead: nothing is looked for either.
+        self.frozen = False
         # list-max-listpack-size, for what OBJECT ENCODING answers (values/lists.py).
         self.list_limit = -2
         # (database, key) for which clients wait and which has changed, in order.

@@ -26,6 +26,12 @@ cdef extern from *:
     void isthmus_prefetch(const void* p) noexcept
 
 
+cdef inline bint scored(bytes name) noexcept:
+    """True for ZADD and ZINCRBY, and for others of sorted sets, where it does not matter."""
+    # An empty name reads the zero that ends it.
+    return PyBytes_AS_STRING(name)[0] | 0x20 == c'z'
+
+
 cdef int follow(PyObject** keys, PyObject** fields, Rec*** buckets, int count) noexcept:
     """Two more steps for keys that hold a table: the bucket and the record of a field."""
     cdef Rec* rec
@@ -95,13 +101,14 @@ cdef class Lookahead:
         cdef PyObject* keys[AHEAD]
         cdef PyObject* fields[AHEAD]
         cdef list argv
-        cdef Py_ssize_t size
+        cdef Py_ssize_t size, member
         cdef int at, count = <int>min(PyList_GET_SIZE(batch), AHEAD)
         for at in range(count):
             argv = <list>PyList_GET_ITEM(batch, at)
             size = PyList_GET_SIZE(argv)
             keys[at] = <PyObject*>PyList_GET_ITEM(argv, 1) if size > 1 else NULL
-            fields[at] = <PyObject*>PyList_GET_ITEM(argv, 2) if size > 2 else NULL
+            member = 3 if size > 3 and scored(<bytes>PyList_GET_ITEM(argv, 0)) else 2
+            fields[at] = <PyObject*>PyList_GET_ITEM(argv, member) if size > member else NULL
             self.keys[at] = <void*>keys[at]
         slots_of(db, keys, fields, count, self.slots)
         self.count = count

@@ -152,6 +152,7 @@ class Memory:
             return True
         if self.keyspace.follows and ctx.config.boolean("replica-ignore-maxmemory"):
             # Its primary evicts, and says so.
+            self._settled()
             return True
         now_ms = ctx.clock.now_ms
         if not self.exceeded_since_ms:

@@ -5,6 +5,7 @@ from isthmus.node.engine.keyspace cimport Database, Keyspace
 from isthmus.node.engine.spec cimport CommandSpec
 from isthmus.node.engine.table cimport Table
 from isthmus.node.engine.table_rdb cimport position, save_all, save_bucket, save_key
+from isthmus.node.persist.piece_writer cimport PieceWriter
 from isthmus.node.values.rdb_encode cimport write_entry, write_prefix
 from isthmus.wire.rdb_writer cimport RdbWriter
 from isthmus.wire.slots cimport key_slot
@@ -64,6 +65,8 @@ cdef class Cut:
     cdef public bint gentle
     cdef public list pieces
     cdef public long long ready_bytes
+    cdef public PieceWriter taker
+    cdef public long long peak_bytes
     cdef public object on_finished
     @cython.locals(source=Source)
     cpdef void before_command(self, Database db, CommandSpec spec, list[bytes] argv)
@@ -72,6 +75,7 @@ cdef class Cut:
     cpdef void write_slot(self, Source source, long long slot)
     cpdef void write_key(self, Source source, Table table, bytes key)
     cpdef void write_objects(self, Source source, RdbWriter out, list objects)
+    @cython.locals(waiting="long long")
     cpdef long long pending_bytes(self)
     cpdef void check_pending(self)
     cpdef void advance(self)
@@ -79,7 +83,9 @@ cdef class Cut:
     cpdef void walk(self, Source source)
     @cython.locals(cursor="long long")
     cpdef void walk_slot(self, Source source, long long slot, Table table)
+    @cython.locals(taker=PieceWriter, waiting="long long", piece=bytes)
     cpdef long long between_turns(self, long long ready)
+    cpdef void note_peak(self)
 
 @cython.locals(table=Table, total="long long", slots=list)
 cpdef long long volatile_keys(Database db)

@@ -52,6 +52,7 @@ from isthmus.node.engine.keyspace import Database, Keyspace
 from isthmus.node.engine.spec import WRITE, CommandSpec
 from isthmus.node.engine.table import Table
 from isthmus.node.engine.table_rdb import position, save_all, save_bucket, save_key
+from isthmus.node.persist.piece_writer import PieceWriter
 from isthmus.node.persist.snapshot_format import resize_db, select_db, slot_info
 from isthmus.node.values.rdb_encode import BodyWriter, write_entry, write_prefix
 from isthmus.wire.rdb_writer import RdbWriter
@@ -223,6 +224,9 @@ class Cut:
         # What was written between turns of a loop and is ready to be taken.
         self.pieces: list[bytes] = []
         self.ready_bytes = 0
+        # Who takes pieces at once, if there is somebody; and the most that ever waited.
+        self.taker: PieceWriter | None = None
+        self.peak_bytes = 0
         self.on_finished = on_finished
 
     # -- beginning and ending -----------------------------------------------------------------
@@ -427,7 +431,8 @@ class Cut:
 
     def pending_bytes(self) -> int:
         """Bytes written and not taken."""
-        return self.out.size + self.side.size + self.ready_bytes
+        waiting = self.ready_bytes if self.taker is None else self.taker.waiting()
+        return self.out.size + self.side.size + waiting
 
     def check_pending(self) -> None:
         """Give up if more waits to be taken than may. Also asked where commands make it grow: who
@@ -461,19 +466,32 @@ class Cut:
     def between_turns(self, ready: i64) -> i64:
         """Walk a little between two turns of a loop in which so many sockets were ready, unless
         enough waits to be taken; 1 if it did. A turn of many may be followed by more."""
-        if self.finished or self.ready_bytes >= READY_BYTES_MAX:
+        taker = self.taker
+        waiting: i64 = self.ready_bytes if taker is None else taker.waiting()
+        if self.finished or waiting >= READY_BYTES_MAX:
             return 0
-        self.gentle = True
-        self.step(SLICE_NS + ready * SLICE_NS_PER_SOCKET)
-        if self.out.size >= PIECE_BYTES:
-            # In small pieces: a large one would be memory that has to be fetched from the system.
-            piece = self.out.take()
+        if self.out.size < PIECE_BYTES:
+            self.gentle = True
+            self.step(SLICE_NS + ready * SLICE_NS_PER_SOCKET)
+            return 1
+        # In small pieces: a large one would be memory that has to be fetched from the system. And
+        # in a turn of its own: copying it and its checksum take as long as a step.
+        self.note_peak()
+        piece = self.out.take()
+        if taker is not None:
+            taker.put(piece)
+        else:
             self.ready_bytes += len(piece)
             self.pieces.append(piece)
         return 1
 
+    def note_peak(self) -> None:
+        """Look how much waits."""
+        self.peak_bytes = max(self.peak_bytes, self.pending_bytes() + self.kept_bytes)
+
     def take(self) -> list[bytes]:
         """All that was written, in pieces."""
+        self.note_peak()
         pieces, self.pieces, self.ready_bytes = self.pieces, [], 0
         pieces.append(self.out.take())
         return pieces

@@ -2,9 +2,11 @@
 
 The file is written under a temporary name in the same folder and takes its own name only when it is
 complete and on the disk: whoever looks sees the old file or the new one. Writing happens in a
-thread while commands run, a piece at a time; no more than `PIECES_WAITING_MAX` pieces wait for it,
-and behind that the cut stands still. What was written is handed to the disk now and then, so that
-the sync at the end does not take long.
+thread while commands run. In a server the loop walks the cut between its turns and hands pieces to
+the thread without any task of ours in between (cut.py, piece_writer.py); elsewhere a task walks it,
+and no more than `PIECES_WAITING_MAX` pieces wait for the thread. Where too much waits the cut
+stands still. What was written is handed to the disk now and then, so that the sync at the end does
+not take long.
 
     header | functions | entries as the cut writes them | end mark | CRC-64 of all of it
 
@@ -13,14 +15,15 @@ Errors of the disk are raised as OSError; the temporary file is removed then.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Awaitable, Callable
 
 import trio
 
 from isthmus.node.persist.cut import Cut
+from isthmus.node.persist.piece_writer import PieceWriter
 from isthmus.node.persist.snapshot_format import end_mark
+from isthmus.node.persist.writeback import WRITEBACK_BYTES, write_back
 from isthmus.wire.crc64 import extend
 
 PIECE_BYTES = 512 * 1024
@@ -28,13 +31,6 @@ PIECES_WAITING_MAX = 2
 LOOK_SECONDS = 0.002
 SLICE_NS = 500_000
 WHOLE_SLICE_NS = 2_000_000
-# As Redis does: no more than this is left for the last sync.
-WRITEBACK_BYTES = 4 * 1024 * 1024
-SYNC_FILE_RANGE_WRITE = 2
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_SYNC_RANGE = getattr(_LIBC, "sync_file_range", None)
-if _SYNC_RANGE is not None:
-    _SYNC_RANGE.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
 
 async def next_piece(cut: Cut, size: int, by_loop: bool) -> None:
@@ -88,8 +84,11 @@ class CutFile:
         self.descriptor = -1
         self.cancelled = False
         self.by_loop = by_loop
-        # The most bytes of the cut that waited at any time.
-        self.peak_bytes = 0
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most bytes of the cut that waited at any time."""
+        return self.cut.peak_bytes
 
     def open(self) -> None:
         """Make the temporary file; raises OSError."""
@@ -116,22 +115,23 @@ class CutFile:
                 view = view[os.write(self.descriptor, view) :]
         self.size += total
         if self.writeback and self.size - self.synced >= WRITEBACK_BYTES:
-            if _SYNC_RANGE is not None:
-                _SYNC_RANGE(
-                    self.descriptor, self.synced, self.size - self.synced, SYNC_FILE_RANGE_WRITE
-                )
-            else:
-                os.fdatasync(self.descriptor)
+            write_back(self.descriptor, self.synced, self.size - self.synced)
             self.synced = self.size
+
+    def last_piece(self) -> bytes:
+        """What follows the entries."""
+        end = end_mark()
+        self.checksum, checked = False, self.checksum
+        return end + (extend(self.crc, end) if checked else 0).to_bytes(8, "little")
 
     def complete(self) -> None:
         """Write the end, sync, and take the name; raises OSError."""
-        end = end_mark()
-        if self.checksum:
-            self.crc = extend(self.crc, end)
-        self.checksum, checked = False, self.checksum
-        self.write(end + (self.crc if checked else 0).to_bytes(8, "little"))
+        self.write(self.last_piece())
         os.fsync(self.descriptor)
+        self.publish()
+
+    def publish(self) -> None:
+        """Let the file, which is on the disk, take its name; raises OSError."""
         os.close(self.descriptor)
         self.descriptor = -1
         os.replace(self.temporary, self.path)
@@ -155,21 +155,15 @@ class CutFile:
         if self.cancelled:
             raise CutCancelled
 
-    def take(self) -> list[bytes]:
-        """What the cut has written."""
-        pending = self.cut.pending_bytes()
-        self.peak_bytes = max(self.peak_bytes, pending + self.cut.kept_bytes)
-        return self.cut.take()
-
     def write_at_once(self) -> None:
         """Write everything while nothing else happens; raises OSError."""
         try:
             self.open()
             while self.cut.step(WHOLE_SLICE_NS):
                 if self.cut.out.size >= PIECE_BYTES:
-                    self.write_all(self.take())
+                    self.write_all(self.cut.take())
             self.check_cut()
-            self.write_all(self.take())
+            self.write_all(self.cut.take())
             self.complete()
         except BaseException:
             self.abandon()
@@ -177,21 +171,71 @@ class CutFile:
 
     async def write_beside(self) -> None:
         """Write everything while commands run; raises OSError, CutFailed or CutCancelled."""
-        send, receive = trio.open_memory_channel[list[bytes]](PIECES_WAITING_MAX)
         try:
             await trio.to_thread.run_sync(self.open)
-            await self._walk_and_write(send, receive)
-            self.check_cut()
-            await trio.to_thread.run_sync(self.complete)
+            if self.by_loop:
+                await self._write_walked()
+                await trio.to_thread.run_sync(self.publish)
+            else:
+                await self._walk_and_write()
+                await trio.to_thread.run_sync(self.complete)
         except BaseException:
             self.abandon()
             raise
 
-    async def _walk_and_write(
-        self,
-        send: trio.MemorySendChannel[list[bytes]],
-        receive: trio.MemoryReceiveChannel[list[bytes]],
-    ) -> None:
+    async def _write_walked(self) -> None:
+        """The loop walks the cut, and hands what it writes to a thread; both without us."""
+        cut = self.cut
+        ended = self._end_of_walk()
+        writer = PieceWriter(self.descriptor, self.size, self.crc, self.checksum, self.writeback)
+        problem: OSError | None = None
+
+        async def write_pieces() -> None:
+            nonlocal problem
+            try:
+                await trio.to_thread.run_sync(writer.run)
+            except OSError as error:
+                problem = error
+                cut.end()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write_pieces)
+            try:
+                for piece in cut.take():
+                    writer.put(piece)
+                cut.taker = writer
+                await ended.wait()
+                if problem is None and not cut.failure and not self.cancelled:
+                    for piece in cut.take():
+                        writer.put(piece)
+                    self.crc = writer.crc
+                    writer.put(self.last_piece())
+                    writer.close()
+            finally:
+                if not writer.closed:
+                    writer.stop()
+        self.size = writer.size
+        if problem is not None:
+            raise problem
+        self.check_cut()
+
+    def _end_of_walk(self) -> trio.Event:
+        """Set when the cut is finished, or has failed."""
+        ended = trio.Event()
+        before = self.cut.on_finished
+
+        def finished() -> None:
+            if before is not None:
+                before()
+            ended.set()
+
+        self.cut.on_finished = finished
+        if self.cut.finished:
+            ended.set()
+        return ended
+
+    async def _walk_and_write(self) -> None:
+        send, receive = trio.open_memory_channel[list[bytes]](PIECES_WAITING_MAX)
         problem: OSError | None = None
 
         async def write_pieces() -> None:
@@ -213,6 +257,7 @@ class CutFile:
                     pass
         if problem is not None:
             raise problem
+        self.check_cut()
 
     async def _walk(self, send: Callable[[list[bytes]], Awaitable[None]]) -> None:
         cut = self.cut
@@ -223,6 +268,6 @@ class CutFile:
                 return
             # It may come to its end while the last piece is being sent.
             finished = cut.finished
-            await send(self.take())
+            await send(self.cut.take())
             if finished:
                 return

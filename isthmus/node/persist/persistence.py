@@ -132,6 +132,13 @@ class Persistence:
         """Make last what replies are held for. False if they may not be sent."""
         return self.aof.commit()
 
+    def sync(self) -> bool:
+        """Have all that was appended on the disk. False if it is not."""
+        aof = self.aof
+        if not aof.enabled or aof.problem:
+            return False
+        return bool(aof.synced >= aof.written or aof.sync_now())
+
     def figures(self) -> dict[str, str | int]:
         """The fields of INFO persistence, true as of now."""
         saves, aof, loading = self.snapshots, self.aof, self.loading

@@ -15,6 +15,7 @@ cdef long long CHANGES, MAY_REPLICATE, SKIP_MONITOR, WRITE
 cdef class StreamApplier:
     cdef readonly object node
     cdef Context ctx
+    cdef object stage
     cdef list databases
     cdef public ClientState client
     cdef public object asked
@@ -31,8 +32,8 @@ cdef class StreamApplier:
     @cython.locals(spec=CommandSpec, name=bytes)
     cdef void run(self, list[bytes] argv) except *
     @cython.locals(ctx=Context, log=EffectLog, clock=Clock, spec=CommandSpec, gates="long long",
-                   origin="long long", denied=bint, mark=Py_ssize_t, session=ClientState,
-                   kept=CommandSpec)
+                   origin="long long", denied=bint, may_pause=bint, mark=Py_ssize_t,
+                   session=ClientState, kept=CommandSpec)
     # Overridden, and called from outside, by node/moves/take.py.
     cpdef void perform(self, list calls) except *
     @cython.locals(ctx=Context)

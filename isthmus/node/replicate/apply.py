@@ -54,6 +54,7 @@ class StreamApplier:
         self.ctx: Context = node.ctx
         self.databases: list[Any] = node.keyspace.databases
         self.client = ClientState(CLIENT_ID, self.databases[db], node.clock.now_ms)
+        self.stage: Any = None if node.scripts is None else node.scripts.stage
         # Called when the primary asks how far we are.
         self.asked: Any = None
         self.commands = 0
@@ -180,6 +181,10 @@ class StreamApplier:
         ctx.session = self.client
         ctx.now_ms = clock.now_ms
         clock.loading = True
+        may_pause = False
+        if self.stage is not None:
+            # A script would stand still in the middle of a transaction.
+            may_pause, self.stage.may_pause = self.stage.may_pause, False
         cut = ctx.keyspace.cut if gates & GATE_CUT else None
         try:
             for spec, argv in calls:
@@ -200,6 +205,8 @@ class StreamApplier:
             raise StreamError(self.offset(), f"{name} failed: {text}") from None
         finally:
             clock.loading = False
+            if self.stage is not None:
+                self.stage.may_pause = may_pause
             ctx.reply.truncate(mark)
             # A cut may have begun or ended: only what was taken away comes back.
             ctx.gates |= gates

@@ -7,6 +7,8 @@ cdef class Backlog:
     cdef public long long keep_from
     cdef public object chunks
     cdef bytearray last
+    cdef long long due
+    cpdef void reckon(self) except *
     cpdef void restart(self, long long end) except *
     cpdef void append(self, bytes data) except *
     cpdef void trim(self) except *

@@ -54,6 +54,8 @@ class Backlog:
         self.chunks: deque[tuple[int, bytearray]] = deque()
         # The one that grows.
         self.last = bytearray()
+        # The end at which the oldest chunk can be spared.
+        self.due = NOTHING
 
     def restart(self, end: i64) -> None:
         """Hold nothing; the next byte is at `end` + 1."""
@@ -62,6 +64,7 @@ class Backlog:
             self.older.clear()
         self.end = end
         self.start = end + 1
+        self.due = NOTHING
 
     def append(self, data: bytes) -> None:
         """Take what follows."""
@@ -69,10 +72,16 @@ class Backlog:
         if len(last) >= CHUNK_BYTES or not self.chunks:
             last = self.last = bytearray()
             self.chunks.append((self.end + 1, last))
+            self.reckon()
         last += data
         self.end += len(data)
-        if len(self.chunks) > 1 and self.end - self.chunks[1][0] + 1 >= self.bytes_max:
+        if self.end >= self.due:
             self.trim()
+
+    def reckon(self) -> None:
+        """See when the oldest chunk can be spared."""
+        many = len(self.chunks) > 1
+        self.due = self.chunks[1][0] + self.bytes_max - 1 if many else NOTHING
 
     def trim(self) -> None:
         """Let memory go of what it has no room for."""
@@ -89,6 +98,7 @@ class Backlog:
             self.start = older.start
         elif chunks:
             self.start = chunks[0][0]
+        self.reckon()
 
     def holds(self, offset: i64) -> bool:
         """True if everything from `offset` on is here (`end` + 1: nothing is missing)."""

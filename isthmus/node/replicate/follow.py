@@ -307,9 +307,14 @@ class Follower:
         return Introduction(
             port=config.integer("replica-announce-port") or self.port or config.integer("port"),
             replid=replid, offset=offset, address=config.text("replica-announce-ip"),
-            user=config.text("masteruser"), password=config.text("masterauth"),
+            user=config.text("masteruser"), password=self.password(target),
             node_id=self.node.run_id if target.node_id else "", epoch=target.epoch,
         )  # fmt: skip
+
+    def password(self, target: Target) -> str:
+        """What the primary wants to hear; the nodes of a cluster have one password."""
+        given = self.node.config.text("masterauth")
+        return str(given or (self.node.config.text("requirepass") if target.node_id else ""))
 
     async def send(self, stream: trio.SocketStream) -> None:
         """Send what `say` leaves, until cancelled."""

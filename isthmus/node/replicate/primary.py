@@ -42,6 +42,7 @@ STATE_WORDS = ("wait_bgsave", "wait_bgsave", "send_bulk", "send_bulk", "online",
 WINDOW_BYTES = 1 << 20
 PIECE_BYTES = 128 * 1024
 SECOND_MS = 1000
+SHARD_PING_MS = 400
 EOF, PSYNC2, RDB_ONLY = b"eof", b"psync2", b"rdb-only"
 GETACK = pack([b"REPLCONF", b"GETACK", b"*"])
 PING = pack([b"PING"])
@@ -112,6 +113,8 @@ class Primary:
         self.beat_ms = self.ping_ms = 0
         # Somebody waits for a cut, and it has been asked for.
         self.cut_asked = False
+        # `turn` has been asked for already because of the stream.
+        self.stirred = False
         # Set by the server: have `turn` called at the end of this turn; begin a cut when there is
         # none, by calling what is given.
         self.stir: Callable[[], None] = lambda: None
@@ -181,6 +184,9 @@ class Primary:
         client.replica = replica
         client.reply_off = True
         client.regate()
+        if client.peer is not None:
+            # Replies may wait for what it acknowledges: what it is sent may not wait for them.
+            client.peer.exempt = True
         self.replicas[client.id] = replica
         self.node.output_limits.apply(client)
         self.stir()
@@ -238,6 +244,9 @@ class Primary:
         if not waiting:
             return
         delay_ms = self.config.integer("repl-diskless-sync-delay") * SECOND_MS
+        if self.node.duty is not None:
+            # A shard without a copy is what a cluster cannot wait with.
+            delay_ms = 0
         crowd = self.config.integer("repl-diskless-sync-max-replicas")
         longest_ms = self.node.clock.now_ms - min(replica.since_ms for replica in waiting)
         if not self.diskless() or longest_ms >= delay_ms or 0 < crowd <= len(waiting):
@@ -303,10 +312,12 @@ class Primary:
 
     def turn(self) -> None:
         """The end of a turn of the loop: hand on what there is."""
+        self.stirred = False
         self.begin_due()
         if self.acks_wanted:
             self.acks_wanted = False
-            if self.replication.role == "primary" and self.replicas:
+            primary = self.replication.role == "primary" and not self.replication.frozen
+            if primary and self.replicas:
                 self.replication.feed(GETACK)
         for replica in list(self.replicas.values()):
             self.hand_on(replica)
@@ -458,7 +469,11 @@ class Primary:
             self.beat_ms = now_ms
             self._beat(now_ms)
         period_ms = self.config.integer("repl-ping-replica-period") * SECOND_MS
-        if now_ms - self.ping_ms >= period_ms and replication.role == "primary":
+        if self.node.duty is not None:
+            # Replicas tell the coordinator for how long they have heard nothing.
+            period_ms = min(period_ms, SHARD_PING_MS)
+        leads = replication.role == "primary" and not replication.frozen
+        if leads and now_ms - self.ping_ms >= period_ms:
             self.ping_ms = now_ms
             replication.feed(PING)
         self.stir()

@@ -25,7 +25,7 @@ from typing import Any
 from isthmus.node.engine.registry import COMMANDS
 from isthmus.node.engine.spec import WRITE, CommandSpec
 from isthmus.node.persist.cut_file import sync_folder
-from isthmus.wire.resp import CommandReader
+from isthmus.wire.resp import LINE, CommandReader
 
 FOLDER = "quarantine"
 KEYS_LISTED_MAX = 1000
@@ -66,9 +66,15 @@ class Receipt:
 
 
 def commands_of(data: bytes) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """(command, its keys) of each change in a piece of a stream; stops at what is no command."""
+    """(command, its keys) of each change in a piece of a stream, or of an append only file with its
+    annotations; stops at what is neither."""
     reader = CommandReader(memoryview(data), 0)
-    while (argv := reader.next()) is not None:
+    while True:
+        argv = reader.next()
+        if argv is None:
+            if reader.state != LINE:
+                return
+            continue
         spec: CommandSpec | None = COMMANDS.get(argv[0].lower())
         if spec is not None and spec.handler is None and len(argv) > 1:
             spec = spec.subcommands.get(argv[1].lower())

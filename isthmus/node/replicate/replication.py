@@ -49,6 +49,8 @@ class Replication:
         self.follower: Any = None
         # True while effects are encoded: from the first replica on, and always in a cluster.
         self.recording = False
+        # The stream is about to be another's: see `freeze`.
+        self.frozen = False
         # There are messages among the effects.
         self.messages = False
         # (offset, Unix ms) of how far the stream was when, for a while.
@@ -163,6 +165,8 @@ class Replication:
             session = self.node.ctx.session
             if session is not None:
                 session.write_offset = self.backlog.end
+                if session.peer is not None:
+                    session.peer.promised = True
 
     def message(self, db: int, argv: list[bytes]) -> None:
         """A message was published: replicas hear of it in its place among the changes.
@@ -175,11 +179,19 @@ class Replication:
             self.node.keyspace.log.note(db, b"", b"", b"")
             self.node.keyspace.log.batch[-1].argv[1:] = [argv[0].upper(), *argv[1:]]
 
+    def freeze(self, on: bool) -> None:
+        """Let the stream end where it is, but for what clients write: nothing expires, and nothing
+        is said beside changes."""
+        self.frozen = on
+        self.node.keyspace.frozen = on
+
     def feed(self, data: bytes) -> None:
         """The stream goes on with `data`: keep it, and send it to those who follow."""
         self.backlog.append(data)
-        if self.primary.replicas:
-            self.primary.stir()
+        primary = self.primary
+        if not primary.stirred and primary.replicas:
+            primary.stirred = True
+            primary.stir()
 
     def become_primary(self) -> None:
         """Lead: a new id, and the old one for those who followed up to here."""

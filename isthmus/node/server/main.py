@@ -310,7 +310,7 @@ class NodeServer:
         policy = self.policy
         assert policy is not None
         member = self.member = Member(
-            self.node, me, policy.told, policy.health, self.started_boot_ns
+            self.node, me, policy.told, policy.health, self.started_boot_ns, policy.folder
         )
         member.duty.release = self.pump.release
         member.duty.cut_off = self.pump.cut_off_deferred

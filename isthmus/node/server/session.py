@@ -83,7 +83,10 @@ class NodeTicker(Ticker):
         """The turn ends, and what changed in it is to be made last before anybody hears of it."""
         if self.duty is None:
             return 1 if self.node.persistence.commit() else 0
-        return int(self.duty.commit()) if self.node.persistence.commit() else 0
+        kept = self.node.persistence
+        if not kept.commit() or (self.duty.must_sync and not kept.sync()):
+            return 0
+        return int(self.duty.commit())
 
     def background(self, ready: i64) -> i64:
         """A turn is over: a consistent cut goes on."""

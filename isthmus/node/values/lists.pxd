@@ -1,13 +1,21 @@
+cimport cython
+
 from isthmus.node.engine.keyspace cimport Database
 from isthmus.node.values.packed_list cimport PackedList
 
 cdef class ListValue(PackedList):
     cpdef bytes encoding(self)
 
-cpdef long long bytes_limit(long long size)
+# Every push and pop compares with these: as Python numbers they cost as much as the pop.
+cdef long long FIRST_BYTES, SMALLEST_LIMIT
+
+cpdef long long bytes_limit(long long size) noexcept
+@cython.locals(size="long long", total="long long")
 cpdef void grows(Database db, ListValue value, long long count, long long added)
+@cython.locals(size="long long", most="long long")
 cdef void shrank(Database db, ListValue value)
 
+@cython.locals(added="long long", element=bytes)
 cpdef ListValue push(Database db, bytes key, ListValue value, list[bytes] elements, bint front)
 cpdef bytes pop_one(Database db, bytes key, ListValue value, bint front)
 cpdef void pop(Database db, bytes key, ListValue value, long long count, bint front)

@@ -32,7 +32,7 @@ cdef class PackedList:
     cpdef list find_all(self, bytes element, Py_ssize_t rank, Py_ssize_t count,
                         Py_ssize_t compared_max)
     cpdef Py_ssize_t listpack_bytes(self)
-    cpdef forget_listpack_bytes(self)
+    cpdef int forget_listpack_bytes(self) except -1
     cpdef Py_ssize_t clear_slice(self, Py_ssize_t chunks_max)
     cpdef PackedList copy(self)
 

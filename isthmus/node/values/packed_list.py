@@ -218,9 +218,10 @@ class PackedList:
             self._listpack = _LISTPACK_FRAME + sum(map(_listpack_entry, self._items))
         return self._listpack
 
-    def forget_listpack_bytes(self) -> None:
+    def forget_listpack_bytes(self) -> i64:
         """Stop keeping `listpack_bytes` up to date until it is asked for again."""
         self._listpack = -1
+        return 0
 
     def clear_slice(self, chunks_max: i64) -> i64:
         """Free at most so many chunks from the head; returns the elements that are left."""

@@ -476,8 +476,9 @@ cdef class PackedList:
         self._listpack = total
         return total
 
-    cpdef forget_listpack_bytes(self):
+    cpdef int forget_listpack_bytes(self) except -1:
         self._listpack = -1
+        return 0
 
     # --- whole ----------------------------------------------------------------------------------
 

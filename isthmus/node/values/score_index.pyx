@@ -6,13 +6,12 @@ insertion moves the shorter side and taking the first item away moves nothing. T
 the runs, with the score each begins with, are one array, so a search touches that array and then
 one run; members are looked at only where scores are equal.
 
-Ranks come from a Fenwick tree over the counts of the runs. It is made when somebody asks for a rank
-and kept up to date until a run comes or goes, so sets that are only written never pay for it.
+Ranks come from a Fenwick tree over the counts of the runs, made when somebody asks for a rank and
+kept until a run comes or goes, so sets that are only written never pay for it.
 
-A run that is full and extended at its far end is left full, so members that arrive in order take 16
-bytes each; at random places runs are split in half and grow by a quarter, about 18 bytes.
-
-Whatever may fail for want of memory is done before the first change.
+A full run extended at its far end stays full, so members that arrive in order take 16 bytes each;
+at random places runs are halved and grow by a quarter, about 18 bytes. Whatever may fail for want
+of memory is done before the first change.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -22,13 +21,12 @@ from libc.string cimport memcmp, memcpy, memmove
 
 from isthmus.node.engine.record cimport SCORE, Rec, rec_key, rec_klen, rec_score, rec_set_score
 from isthmus.node.engine.table cimport Table
-from isthmus.wire.reply cimport ReplyWriter
-
 from isthmus.node.values.score_text import parse_score
+from isthmus.wire.reply cimport ReplyWriter
 
 cdef extern from *:
     """
-    #if defined(__GNUC__)
+    #ifdef __GNUC__
     #define isthmus_prefetch(p) __builtin_prefetch(p)
     #else
     #define isthmus_prefetch(p) ((void)(p))
