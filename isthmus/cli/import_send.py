@@ -3,7 +3,7 @@
 Each server has a few connections and a short queue of batches; who fills it waits when it is full,
 so memory is bounded by the queues. A batch is one pipeline of RESTORE commands of one database.
 Replies are counted key by key: redirected ones are sent on, those that a server asks to repeat are
-repeated, those that it does not take in this form are made by commands (import_pieces.py). A lost
+repeated, those that it does not take in this form are made by commands (persist/pieces.py). A lost
 connection ends the import: whether its last keys arrived is not known, and the text says what to
 do then.
 """
@@ -17,11 +17,12 @@ from typing import Any
 
 import trio
 
-from isthmus.cli import import_pieces, import_route
+from isthmus.cli import import_route
 from isthmus.cli.import_route import DONE, ELSEWHERE, LATER, OTHER_FORM, THERE, Router
 from isthmus.cli.rdb_entries import Entry, payload
 from isthmus.cli.shards import talking
 from isthmus.cli.sync import Server
+from isthmus.node.persist import pieces
 from isthmus.wire.client import Client, ReplyError
 
 BATCH_KEYS = 128
@@ -269,7 +270,7 @@ class Sender:
         """Make a key by commands; the first error, or an empty text."""
         waiting: list[list[bytes]] = [[b"DEL", entry.key]] if there else []
         size = 0
-        for argv in import_pieces.commands(entry.key, value, entry.expire_ms):
+        for argv in pieces.commands(entry.key, value, entry.expire_ms):
             waiting.append(argv)
             size += sum(map(len, argv))
             if len(waiting) >= PIECES_PIPELINED or size >= 4 * BATCH_BYTES:

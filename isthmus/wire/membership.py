@@ -22,6 +22,8 @@ A topology frame, as `on_topology` gets it:
      "shards": [{"number": int, "id": str, "epoch": int, "primary": node id,
                  "replicas": [node id], "slots": [[first, last], ...],
                  "synced": [node id], "joint": [node id]}],
+     "moves": [{"id": str, "source": int, "target": int, "slots": [[first, last], ...],
+                "state": str, "epoch": int}],
      "nodes": [{"id": str, "region": str, "zone": str, "address": "host:port",
                 "link_address": "host:port" or "", "alive": bool, "shard": int or None}]}
 
@@ -44,7 +46,7 @@ from isthmus.wire.link import Link, LinkError
 from isthmus.wire.logs import log
 
 Frame = dict[str, Any]
-HEARTBEAT_FIELDS: Final = ("epoch", "pid", "slots", "keys", "disk", "copy")
+HEARTBEAT_FIELDS: Final = ("epoch", "pid", "slots", "keys", "disk", "copy", "moves")
 SAYINGS_MAX: Final = 64
 CONNECT_SECONDS_MAX: Final = 2.0
 ANSWER_SECONDS_MAX: Final = 5.0

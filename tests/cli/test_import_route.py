@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from isthmus.cli import import_pieces, import_route
+from isthmus.cli import import_route
 from isthmus.cli.import_route import Redirect, Router
 from isthmus.cli.shards import Cluster, Shard, shards_of
 from isthmus.cli.sync import Server, server_of
+from isthmus.node.persist import pieces
 from isthmus.node.values.restore import decode
 from isthmus.wire.slots import key_slot
 from tests.persist.samples import GOOD
@@ -107,7 +108,7 @@ def big_values() -> dict[str, Any]:
     store("SADD", "s", *(f"m{i}" for i in range(2000)))
     store("ZADD", "z", *(x for i in range(2000) for x in (i / 3, f"m{i}")), "inf", "top")
     store("HSET", "h", *(x for i in range(2000) for x in (f"f{i}", i)))
-    store("SET", "t", "ab" * (import_pieces.STRING_BYTES + 7))
+    store("SET", "t", "ab" * (pieces.STRING_BYTES + 7))
     for i in range(1, 700):
         store("XADD", "x", f"{i}-1", "a", i)
     return {key.decode(): value for (_, key), (value, _) in _values(store).items()}
@@ -130,9 +131,9 @@ def test_values_as_commands() -> None:
     store = Store()
     for name, value in values.items():
         due = 4_000_000_000_000 if len(name) % 2 else -1
-        for argv in import_pieces.commands(name.encode(), value, due):
-            assert len(argv) <= import_pieces.ARGUMENTS + 2
-            assert sum(map(len, argv)) <= import_pieces.STRING_BYTES + 1000
+        for argv in pieces.commands(name.encode(), value, due):
+            assert len(argv) <= pieces.ARGUMENTS + 2
+            assert sum(map(len, argv)) <= pieces.STRING_BYTES + 1000
             assert not isinstance(store(*argv), Exception), argv[:6]
     held = contents(store.node.keyspace)
     for name, value in values.items():

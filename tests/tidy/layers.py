@@ -68,6 +68,10 @@ LAYERS: dict[str, Layer] = {
     },
     # The stream is what an append only file holds, and a full sync is a snapshot.
     "isthmus.node.replicate": _beside_commands("isthmus.node.replicate", "isthmus.node.persist"),
+    # A move of slots is a snapshot and a stream of some of the data.
+    "isthmus.node.moves": _beside_commands(
+        "isthmus.node.moves", "isthmus.node.persist", "isthmus.node.replicate"
+    ),
     # The one place where Lua comes in.
     "isthmus.node.scripting": _layer(
         "isthmus.node.scripting", ENGINE, VALUES, WIRE, others="lupa greenlet"
@@ -108,6 +112,7 @@ EDGES = frozenset(
         "isthmus/node/cluster/link.py",
         "isthmus/node/cluster/member.py",
         "isthmus/node/geo/link.py",
+        "isthmus/node/moves/pull.py",
         "isthmus/node/persist/aof.py",
         "isthmus/node/persist/cut_file.py",
         "isthmus/node/persist/cut_stream.py",

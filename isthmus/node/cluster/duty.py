@@ -231,6 +231,14 @@ class Duty:
         shard = self.view.my_shard
         return () if shard is None else shard.synced
 
+    def counts_replicas(self) -> bool:
+        """True if there are replicas whose word counts."""
+        return bool(self._counted())
+
+    def holds_lease(self) -> bool:
+        """True if this node may change the data of its shard now."""
+        return self.state == LEADING and self.leadership.holds(self.boot_ns())
+
     def _count(self, now: int) -> None:
         """Find how far changes are safe, and tell those who wait for it."""
         has = [self.offsets[name] for name in self._counted() if name in self.offsets]

@@ -36,8 +36,8 @@ class Announcement:
 class CoordinatorLink:
     """Keeps `view` as the coordinator has it, and tells `changed` of each change.
 
-    `copy` says what state the copy of its shard is in. `message` hears what else the coordinator
-    has to say: grants of leases, orders for a failover.
+    `copy` says what state the copy of its shard is in, `moves` how slots come and go. `message`
+    hears what else the coordinator has to say: grants of leases, orders for a failover.
 
     `keys` counts this node's keys, quickly. `persistence` hears the policy that came with each
     topology; `disk` says how the node fares with keeping data.
@@ -50,6 +50,7 @@ class CoordinatorLink:
         disk: Callable[[], Frame | None] = lambda: None,
         copy: Callable[[], Frame | None] = lambda: None,
         message: Callable[[Frame], None] = lambda frame: None,
+        moves: Callable[[], list[Frame]] = lambda: [],
     ) -> None:  # fmt: skip
         self._view = view
         self._changed = changed
@@ -58,6 +59,7 @@ class CoordinatorLink:
         self._persistence = persistence
         self._disk = disk
         self._copy = copy
+        self._moves = moves
         self._membership = Membership(
             self._describe, self._apply, on_refused=self._refused, on_message=message
         )
@@ -101,6 +103,7 @@ class CoordinatorLink:
             "keys": self._keys(),
             "disk": self._disk(),
             "copy": self._copy(),
+            "moves": self._moves(),
         }
 
     def _apply(self, frame: Frame) -> None:

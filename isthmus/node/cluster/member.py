@@ -59,8 +59,8 @@ class Member:
         self.leadership = Leadership(node.run_id, started_ns, self.send)
         self.duty = node.duty = Duty(node, self.view, self.leadership, boot_ns)
         self.link = CoordinatorLink(
-            self.view, me, lambda: node.keyspace.databases[0].size, self.topology_changed,
-            persistence, disk, self.duty.copy, self.ordered,
+            self.view, me, lambda: node.keyspace.databases[0].visible(), self.topology_changed,
+            persistence, disk, self.duty.copy, self.ordered, self.moves,
         )  # fmt: skip
         self.duty.say = self.link.say
         self.receipts = Receipts(self.link.say)
@@ -123,7 +123,13 @@ class Member:
         node.ctx.session = None
         self.bus.topology_changed()
         self.duty.topology_changed()
+        if node.moves is not None:
+            node.moves.topology_changed()
         node.pubsub.drop_shards(self.view.mine)
+
+    def moves(self) -> list[Frame]:
+        """How the moves of slots stand that concern this node."""
+        return [] if self.node.moves is None else list(self.node.moves.report())
 
     # -- what is said -------------------------------------------------------------------------
 

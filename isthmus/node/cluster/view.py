@@ -45,6 +45,19 @@ class NodeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveInfo:
+    """Slots on their way from one shard to another: ranges, both shards, how far it is, and the
+    epoch since when that is so (isthmus/node/moves/DESIGN.md)."""
+
+    id: str
+    source: int
+    target: int
+    slots: tuple[tuple[int, int], ...]
+    state: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShardInfo:
     """One shard: inclusive slot ranges, the primary, its replicas."""
 
@@ -72,6 +85,8 @@ class ClusterView:
         self.my_id = my_id
         self.mine = bytearray(SLOTS)  # 1: this node serves the slot
         self.copied = bytearray(SLOTS)  # 1: it is a replica of the slot's shard, and may be read
+        self.foreign = b"\1" * SLOTS  # 1: neither, the slot is of another shard
+        self.moves: tuple[MoveInfo, ...] = ()
         self.state_ok = False
         self.cluster_id = ""
         self.epoch = 0
@@ -97,6 +112,7 @@ class ClusterView:
             cluster, epoch = str(topology["cluster"]), int(topology["epoch"])
             nodes, shards = _read(topology)
             lease_ms = int(topology.get("lease_ms", 0))
+            moves = tuple(_move(row) for row in topology.get("moves", ()))
         except (KeyError, TypeError, ValueError) as error:
             raise BadTopology(f"malformed topology: {error!r}") from error
         if self.cluster_id and cluster != self.cluster_id:
@@ -104,7 +120,7 @@ class ClusterView:
         if epoch < self.epoch:
             return False
         owners: list[ShardInfo | None] = [None] * SLOTS
-        mine, copied = bytearray(SLOTS), bytearray(SLOTS)
+        mine, copied, foreign = bytearray(SLOTS), bytearray(SLOTS), bytearray(b"\1" * SLOTS)
         for shard in shards:
             for first, last in shard.slots:
                 owners[first : last + 1] = [shard] * (last + 1 - first)
@@ -112,9 +128,13 @@ class ClusterView:
                     mine[first : last + 1] = b"\x01" * (last + 1 - first)
                 elif any(replica.id == self.my_id for replica in shard.replicas):
                     copied[first : last + 1] = b"\x01" * (last + 1 - first)
+                else:
+                    continue
+                foreign[first : last + 1] = bytes(last + 1 - first)
         self.cluster_id, self.epoch = cluster, epoch
         self.nodes, self.shards, self._owners = nodes, shards, owners
         self.fenced = ""
+        self.foreign, self.moves = bytes(foreign), moves
         self.mine[:] = mine  # in place: the execute gate may hold the array
         self.copied[:] = copied
         self.state_ok = all(owner is not None and owner.covered for owner in owners)
@@ -231,15 +251,27 @@ def _carried(way: str, published: int, others: int) -> list[tuple[str, object]]:
     return rows
 
 
+def _move(row: Mapping[str, Any]) -> MoveInfo:
+    return MoveInfo(
+        str(row["id"]), int(row["source"]), int(row["target"]), _ranges(row), str(row["state"]),
+        int(row["epoch"]),
+    )  # fmt: skip
+
+
+def _ranges(row: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    slots = tuple((int(first), int(last)) for first, last in row["slots"])
+    if any(not 0 <= first <= last < SLOTS for first, last in slots):
+        raise ValueError(f"slots {slots}")
+    return slots
+
+
 def _read(topology: Mapping[str, Any]) -> tuple[tuple[NodeInfo, ...], tuple[ShardInfo, ...]]:
     primaries = {str(row["primary"]) for row in topology["shards"]}
     nodes = tuple(_node(row, primaries) for row in topology["nodes"])
     by_id = {node.id: node for node in nodes}
     shards = []
     for row in topology["shards"]:
-        slots = tuple((int(first), int(last)) for first, last in row["slots"])
-        if any(not 0 <= first <= last < SLOTS for first, last in slots):
-            raise ValueError(f"slots {slots}")
+        slots = _ranges(row)
         replicas = tuple(by_id[name] for name in row["replicas"])
         primary = by_id[row["primary"]]
         number, epoch = int(row["number"]), int(row["epoch"])

@@ -211,9 +211,9 @@ def cluster_getkeysinslot(ctx: Context, argv: Argv) -> None:
 
 
 def table_of_slot(ctx: Context, slot: int) -> Table | None:
-    """The keys of a slot; a cluster has database 0 only."""
-    slots = ctx.keyspace.databases[0].slots
-    return slots[slot] if slots else None
+    """The keys of a slot; a cluster has database 0 only. None of a slot of another shard."""
+    db = ctx.keyspace.databases[0]
+    return db.slots[slot] if db.slots and not db.hides(slot) else None
 
 
 @command("CLUSTER REPLICAS node-id", since="5.0.0", group="cluster", flags=ADMIN | STALE,

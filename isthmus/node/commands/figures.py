@@ -71,7 +71,8 @@ def expires_overhead(db: Database) -> int:
 
 def volatile_keys(db: Database) -> int:
     """How many keys of a database have an expiry."""
-    found = [db.slots[slot] for slot in db.volatile_slots] if db.slots else []
+    slots = (slot for slot in db.volatile_slots if not db.hides(slot))
+    found = [db.slots[slot] for slot in slots] if db.slots else []
     return sum(table.volatile_count for table in found if table is not None)
 
 

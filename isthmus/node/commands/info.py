@@ -352,10 +352,10 @@ def cluster_section(ctx: Context, facts: Facts) -> Iterator[Field]:
 
 def keyspace_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     for db in ctx.keyspace.databases:
-        if db.size:
+        if db.visible():
             yield (
                 f"db{db.index}",
-                f"keys={db.size},expires={volatile_keys(db)},"
+                f"keys={db.visible()},expires={volatile_keys(db)},"
                 f"avg_ttl={sampled_expiries(ctx, db)[0]},subexpiry={db.field_expiries.count}",
             )
 

@@ -274,8 +274,8 @@ def keys(ctx: Context, argv: list[bytes]) -> None:
     pattern, now = argv[1], ctx.now_ms
     everything = pattern == b"*"
     found: list[bytes] = []
-    for table in ctx.db.slots:
-        if table is None or not table.count:
+    for slot, table in enumerate(ctx.db.slots):
+        if table is None or not table.count or ctx.db.hides(slot):
             continue
         volatile = table.volatile_count > 0
         for key in table.keys():
@@ -293,7 +293,7 @@ def keys(ctx: Context, argv: list[bytes]) -> None:
          tips="REQUEST_POLICY:ALL_SHARDS,RESPONSE_POLICY:AGG_SUM")  # fmt: skip
 def dbsize(ctx: Context, argv: list[bytes]) -> None:
     """Reply with the number of keys in the selected database."""
-    ctx.reply.integer(ctx.db.size)
+    ctx.reply.integer(ctx.db.visible())
 
 
 container("OBJECT", since="2.2.3", group="generic")

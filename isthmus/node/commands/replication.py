@@ -246,7 +246,7 @@ def replconf(ctx: Context, argv: list[bytes]) -> None:
             most = PORT_MAX if word == b"listening-port" else INT64_MAX
             number = bounded(value, 0, most, BAD_INTEGER)
             session.sync_facts = {**session.sync_facts, word: b"%d" % number}
-        elif word in (b"ip-address", b"version", b"isthmus-node"):
+        elif word in (b"ip-address", b"version", b"isthmus-node", b"isthmus-move"):
             if len(value) > FACT_BYTES_MAX:
                 raise RedisError(b"ERR REPLCONF %s provided by replica instance is too long: "
                                  b"%d bytes" % (word, len(value)))  # fmt: skip

@@ -84,7 +84,7 @@ def restore_key(ctx: Context, argv: list[bytes]) -> None:
     expire = -1
     if ttl:
         expire = ttl if options.absolute else min(ttl + ctx.now_ms, INT64_MAX)
-        if expire <= ctx.now_ms:
+        if expire <= ctx.clock.expiry_ms():
             delete(ctx.db, key)
             return
     restore(ctx.db, key, value, argv[3], expire, options.idle_s, options.freq)

@@ -38,6 +38,8 @@ GATE_REPLICAS = 256
 GATE_REPLICA = 512
 # The node may not serve its shard now, or not write (node/cluster/duty.py).
 GATE_DUTY = 1024
+# Slots are about to go to another shard, or have just gone (node/moves/moves.py).
+GATE_MOVE = 2048
 # What a command that waited in vain replies (in RESP2).
 NULL_ARRAY_REPLY = b"*-1\r\n"
 NULL_REPLY = b"$-1\r\n"

@@ -31,6 +31,7 @@ from isthmus.node.engine.context import (
     GATE_LOADING,
     GATE_MEMORY,
     GATE_MONITOR,
+    GATE_MOVE,
     GATE_PAUSE,
     GATE_REPLICA,
     GATE_REPLICAS,
@@ -268,10 +269,13 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
         if denied(session.user, spec, argv):
             refuse(ctx, session, spec, ctx.node.acl.refusal(ctx, session, spec, argv))
             return False
-    if ctx.gates & GATE_CLUSTER and (spec.one_key or spec.key_specs):
-        text = redirection(ctx, session, spec, argv)
-        if text is not None:
-            refuse(ctx, session, spec, text)
+    if ctx.gates & GATE_CLUSTER:
+        if spec.one_key or spec.key_specs:
+            text = redirection(ctx, session, spec, argv)
+            if text is not None:
+                refuse(ctx, session, spec, text)
+                return False
+        elif session.in_multi and spec.name == b"exec" and gone_elsewhere(ctx, session, spec):
             return False
     if session.gates & GATE_PUBSUB or ctx.gates & ~GATE_CLUSTER:
         text = obstacle(ctx, session, spec, argv)
@@ -356,6 +360,10 @@ def obstacle(
             return MONITOR_ONLY
     if ctx.gates & GATE_PAUSE and session.replica is None and ctx.node.blocking.paused(spec):
         return b""
+    if ctx.gates & GATE_MOVE:
+        text = ctx.node.moves.obstacle(session, spec, argv)
+        if text is not None:
+            return text
     if ctx.gates & GATE_CUT and ctx.keyspace.cut.must_wait(ctx.db, session, spec, argv):
         return b""
     return None
@@ -397,3 +405,19 @@ def redirection(
     ):
         return bytes(view.redirect_error(slot))
     return None if view.state_ok else CLUSTERDOWN
+
+
+def gone_elsewhere(ctx: Context, session: ClientState, spec: CommandSpec) -> bool:
+    """True, and the error replied, if keys of the transaction went to another node after they were
+    queued. As in Redis the error is the redirect itself, and the transaction is over."""
+    if session.multi_failed:
+        return False
+    for queued, argv in session.queue:
+        if queued.one_key or queued.key_specs:
+            text = redirection(ctx, session, queued, argv)
+            if text is not None:
+                session.leave_multi()
+                spec.rejected += 1
+                ctx.fail(text)
+                return True
+    return False

@@ -3,6 +3,7 @@ cimport cython
 from isthmus.node.engine.field_expiry cimport FieldExpiries
 from isthmus.node.engine.keyspace cimport Database, Keyspace
 from isthmus.node.engine.table cimport Table
+from isthmus.wire.slots cimport key_slot
 
 cdef class ExpiryCycle:
     cdef public Keyspace keyspace

@@ -14,9 +14,12 @@ from isthmus.node.engine.field_expiry import FieldExpiries
 from isthmus.node.engine.keyspace import NEVER, Database, Keyspace
 from isthmus.node.engine.table import Table
 from isthmus.wire.scalars import i64
+from isthmus.wire.slots import key_slot
 
 BUCKETS_PER_SLICE = 64
 SLOTS_PER_CLOCK = 64
+# When a hash of a hidden slot is looked at again.
+HIDDEN_LATER_MS = 1000
 
 
 class ExpiryCycle:
@@ -63,6 +66,9 @@ class ExpiryCycle:
             table: Table | None = db.slots[slots[-1]] if db.slots else None
             if table is None or table.volatile_count == 0:
                 db.volatile_slots.discard(slots[-1])
+            elif db.hides(slots[-1]):
+                # The keys wait for the day on which the slot is shown.
+                pass
             elif table.expire_hint > now:
                 db.due_after = min(db.due_after, table.expire_hint)
             else:
@@ -105,6 +111,9 @@ class ExpiryCycle:
 
     def sweep_hash(self, db: Database, key: bytes, now: i64, deadline: i64) -> bool:
         """Remove due fields of the hash at key. True if the deadline came first."""
+        if db.hidden is not None and db.hides(key_slot(key)):
+            db.field_expiries.set_due(key, now + HIDDEN_LATER_MS)
+            return False
         if not db.exists(key):
             # Its own time had come, and it is off the list with that.
             return False

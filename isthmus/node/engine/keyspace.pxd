@@ -28,6 +28,10 @@ cdef class Database:
     cdef long long last_slot
     cdef public long long total
     cdef public object cut
+    cdef public bytes hidden
+    cpdef void hide(self, bytes mask)
+    cpdef bint hides(self, long long slot)
+    cpdef long long visible(self)
     cpdef Table table_of(self, bytes key)
     cdef Table table_for(self, bytes key)
     cpdef void count(self, long long change)
@@ -55,6 +59,7 @@ cdef class Database:
     cpdef void evict(self, bytes key)
     @cython.locals(expires="long long")
     cpdef bint holds(self, bytes key, object volatile)
+    @cython.locals(keys="long long")
     cpdef long long random_slot(self, Rng rng)
     @cython.locals(gone=list)
     cpdef void expire_fields(self, bytes key, Table value, list[bytes] fields)

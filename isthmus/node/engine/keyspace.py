@@ -13,6 +13,11 @@ the raw methods.
 Lookups expire: a key whose time has come is deleted through the same door before it is reported
 missing, so replicas and AOF see the deletion. While an AOF is loaded nothing expires (clock.py).
 
+In a cluster a node may hold keys of slots that are not its shard's: what it is being sent of a slot
+that comes, or still has of one that went (node/moves). Their slots are *hidden* (`hide`): nobody
+counts, lists or draws their keys, and nothing expires in them, for when it does is for the owner of
+the slot to say.
+
 While a consistent cut is being taken (persist/cut.py) each database that had keys has a `cut`. It
 is asked before anything changes that the cut has not passed: `visit(key)` before another expiry,
 `leaving(key)` before a value is replaced or removed, both by the raw methods; and `before(key)` by
@@ -72,6 +77,26 @@ class Database:
         self.total = 0
         # What a cut in progress wants of this database (persist/cut.py), or None.
         self.cut: Any = None
+        # One byte a slot, not zero where it is hidden; None: none is.
+        self.hidden: bytes | None = None
+
+    # -- slots of others ----------------------------------------------------------------------
+
+    def hide(self, mask: bytes) -> None:
+        """From now on the slots are hidden where `mask` has no zero."""
+        self.hidden = mask
+        self.counts.hide(mask)
+        # In those that are not any more, keys may be due.
+        self.look_for_due()
+
+    def hides(self, slot: i64) -> bool:
+        """True if the slot is hidden."""
+        hidden: bytes | None = self.hidden
+        return hidden is not None and hidden[slot] != 0
+
+    def visible(self) -> i64:
+        """How many keys clients may know of."""
+        return self.size - self.counts.hidden
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -291,6 +316,8 @@ class Database:
         self.slots, other.slots = other.slots, []
         self.size, other.size = other.size, 0
         self.counts = other.counts
+        if self.hidden is not None:
+            self.counts.hide(self.hidden)
         self.volatile_slots = other.volatile_slots
         self.field_expiries = other.field_expiries
         self.look_for_due()
@@ -385,8 +412,9 @@ class Database:
         return expires >= 0 or (expires == -1 and not volatile)
 
     def random_slot(self, rng: Rng) -> i64:
-        """A slot drawn by its number of keys; -1 if there is none."""
-        return self.counts.find(rng.below(self.size)) if self.size else -1
+        """A slot that is not hidden, drawn by its number of keys; -1 if there is none."""
+        keys = self.visible()
+        return self.counts.find(rng.below(keys)) if keys else -1
 
     # -- WATCH --------------------------------------------------------------------------------
 
@@ -517,7 +545,7 @@ class Keyspace:
         Where they stay there may be no other: as in Redis one is named after some tries.
         """
         tries = 0
-        while db.size:
+        while db.visible():
             table = db.slots[db.random_slot(self.rng)]
             assert table is not None
             key: bytes | None = table.random_key(self.rng)

@@ -208,7 +208,7 @@ class Memory:
         while True:
             drawn = 0
             for db in self.keyspace.databases:
-                if db.size:
+                if db.visible():
                     drawn += self._sample(db)
             if not drawn:
                 return None
@@ -222,7 +222,7 @@ class Memory:
         for _ in databases:
             db = databases[self._next_db % len(databases)]
             self._next_db += 1
-            if db.size:
+            if db.visible():
                 found = self._draw(db, 1)
                 if found:
                     return Candidate(0, db, found[0][0])
@@ -271,7 +271,7 @@ class Memory:
             slots = []
             for slot in db.volatile_slots:
                 table: Table | None = db.slots[slot] if db.slots else None
-                if table is not None and table.volatile_count:
+                if table is not None and table.volatile_count and not db.hides(slot):
                     slots.append(slot)
             self._slots[db.index] = slots
         return slots

@@ -73,6 +73,8 @@ class Node:
         self.cluster: Any = None
         # What this node does for its shard (node/cluster/duty.py); None outside a cluster.
         self.duty: Any = None
+        # Slots on their way to this node's shard and from it (node/moves); None outside a cluster.
+        self.moves: Any = None
         # What other nodes say to this one, beside clients (node/cluster): (its id, message).
         self.hear: Callable[[str, bytes], None] = lambda node_id, message: None
         # Filled in by the server; commands that concern the process itself go through it.

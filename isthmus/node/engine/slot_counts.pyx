@@ -1,4 +1,4 @@
-"""Compiled twin of slot_counts.py (see there)."""
+"""Compiled twin of slot_counts.py, which says what it is for: keys by slot, and who is found."""
 
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.string cimport memset
@@ -13,6 +13,7 @@ cdef class SlotCounts:
     def __dealloc__(self):
         PyMem_RawFree(self.counts)
         PyMem_RawFree(self.groups)
+        PyMem_RawFree(self.mask)
 
     cpdef int add(self, long long slot, long long change) except -1:
         if self.counts == NULL:
@@ -21,8 +22,32 @@ cdef class SlotCounts:
             if self.counts == NULL or self.groups == NULL:
                 raise MemoryError
         self.counts[slot] += <int>change
-        self.groups[slot >> GROUP_SHIFT] += change
+        if self.mask != NULL and self.mask[slot]:
+            self.hidden += change
+        else:
+            self.groups[slot >> GROUP_SHIFT] += change
         return 0
+
+    cpdef int hide(self, const unsigned char[:] mask) except -1:
+        cdef int slot
+        if self.mask == NULL:
+            self.mask = <unsigned char*>PyMem_RawCalloc(SLOTS, 1)
+            if self.mask == NULL:
+                raise MemoryError
+        for slot in range(SLOTS):
+            self.mask[slot] = mask[slot]
+        self.hidden = 0
+        if self.counts != NULL:
+            memset(self.groups, 0, GROUPS * sizeof(long long))
+            for slot in range(SLOTS):
+                if self.mask[slot]:
+                    self.hidden += self.counts[slot]
+                else:
+                    self.groups[slot >> GROUP_SHIFT] += self.counts[slot]
+        return 0
+
+    cpdef long long of(self, long long slot):
+        return 0 if self.counts == NULL else self.counts[slot]
 
     cpdef long long find(self, long long rank):
         cdef int group = 0, slot
@@ -34,12 +59,14 @@ cdef class SlotCounts:
         if group == GROUPS:
             return -1
         slot = group << GROUP_SHIFT
-        while rank >= self.counts[slot]:
-            rank -= self.counts[slot]
+        while (self.mask != NULL and self.mask[slot]) or rank >= self.counts[slot]:
+            if self.mask == NULL or not self.mask[slot]:
+                rank -= self.counts[slot]
             slot += 1
         return slot
 
     cpdef int reset(self) except -1:
+        self.hidden = 0
         if self.counts != NULL:
             memset(self.counts, 0, SLOTS * sizeof(int))
             memset(self.groups, 0, GROUPS * sizeof(long long))

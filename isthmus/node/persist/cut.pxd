@@ -61,6 +61,7 @@ cdef class Cut:
     cdef public bint finished
     cdef public object resume
     cdef public bint slot_hints
+    cdef public bytes chosen
     cdef public bint gentle
     cdef public list pieces
     cdef public long long ready_bytes

@@ -2,7 +2,7 @@
 
 Background saves, the rewriting of the append only file, exports and full syncs all need the same
 thing: every key as it was when the cut began, in bounded memory, without a pause and without a
-fork.
+fork. A move of slots needs it of some slots only (`chosen`).
 
 A cut walks the slots of each database, a slice whenever `step` is called, and writes what it passes
 to `out` as RDB. Before anything changes that it has not passed, it is asked (engine/keyspace.py)
@@ -60,6 +60,8 @@ from isthmus.wire.scalars import i64
 from isthmus.wire.slots import SLOTS, key_slot
 
 FRESH, PARTLY, PASSED = 0, 1, 2
+# From what is chosen to the states in which a cut begins.
+TO_STATES = bytes((PASSED, FRESH)) + bytes(254)
 # A slot of more keys is not written out whole because of one of them; and not by the walk, which
 # writes larger ones at once while nobody asks for anything.
 SLOT_KEYS_MAX = 32
@@ -101,18 +103,19 @@ class Owed:
 class Source:
     """One database of a cut: the tables it had, and how far they have been passed."""
 
-    def __init__(self, cut: Cut, db: Database) -> None:
+    def __init__(self, cut: Cut, db: Database, chosen: bytes | None) -> None:
         self.cut = cut
         self.db: Database | None = db
         self.index = db.index
         self.slots: list[Table | None] = db.slots
-        self.states = bytearray(SLOTS)
+        # Slots that were not chosen are as good as passed.
+        self.states = bytearray(SLOTS if chosen is None else chosen.translate(TO_STATES))
         self.handled: dict[int, set[bytes]] = {}
         self.owed: dict[bytes, Owed] = {}
         # Where the walk stands: a slot and a position in its table.
         self.slot = 0
         self.cursor = 0
-        self.keys = db.size
+        self.keys = db.size if chosen is None else keys_in(db, chosen)
         self.volatile = volatile_keys(db)
         self.announced = False
         # The keys it had when it was flushed, whose tables are ours to discard; -1: it was not.
@@ -186,6 +189,7 @@ class Cut:
         self, keyspace: Keyspace, marks: int = 0, on_finished: Callable[[], None] | None = None,
         compress: bool = True, pending_bytes_max: int = PENDING_BYTES_MAX,
         resume: Callable[[], None] | None = None, slot_hints: bool = False,
+        chosen: bytes | None = None,
     ) -> None:  # fmt: skip
         self.keyspace = keyspace
         self.marks = marks
@@ -213,6 +217,8 @@ class Cut:
         self.resume = resume
         # Say how many keys a slot has before they come, as Redis does in a cluster.
         self.slot_hints = slot_hints
+        # One byte a slot, 1 where it is to be written; None: all are.
+        self.chosen = chosen
         # Somebody may be waiting for his turn: the walk goes in small steps.
         self.gentle = False
         # What was written between turns of a loop and is ready to be taken.
@@ -229,10 +235,10 @@ class Cut:
         """From now on what changes is written out before."""
         for db in self.keyspace.databases:
             if db.size:
-                source = Source(self, db)
+                source = Source(self, db, self.chosen)
                 self.sources.append(source)
                 db.cut = source
-                self.keys_total += db.size
+                self.keys_total += source.keys
         self.keyspace.cut = self
 
     def end(self) -> None:
@@ -545,6 +551,11 @@ class Cut:
             source.slot += 1
         if objects:
             self.write_objects(source, out, objects)
+
+
+def keys_in(db: Database, chosen: bytes) -> i64:
+    """How many keys of a database are in the slots where `chosen` has no zero."""
+    return sum(db.counts.of(slot) for slot in range(SLOTS) if chosen[slot])
 
 
 def volatile_keys(db: Database) -> i64:

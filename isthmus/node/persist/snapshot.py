@@ -101,8 +101,8 @@ class Snapshots:
             return MARKS_IDLE
         return MARKS_FREQUENCY if policy.endswith("-lfu") else MARKS_NONE
 
-    def new_cut(self) -> Cut:
-        """Begin a cut of the data as it stands."""
+    def new_cut(self, chosen: bytes | None = None) -> Cut:
+        """Begin a cut of the data as it stands; of the slots only where `chosen` has a 1."""
         node = self.node
 
         def finished() -> None:
@@ -113,6 +113,7 @@ class Snapshots:
         cut = Cut(
             node.keyspace, self.marks(), finished, self.config.boolean("rdbcompression"),
             resume=node.blocking.resume_postponed, slot_hints=node.cluster is not None,
+            chosen=chosen,
         )  # fmt: skip
         cut.pending_bytes_max = max(cut.pending_bytes_max, node.memory.used() // 10)
         cut.begin()

@@ -20,7 +20,7 @@ cdef class StreamApplier:
     cdef public ClientState client
     cdef public object asked
     cdef readonly long long commands
-    cdef RequestParser parser
+    cdef readonly RequestParser parser
     cdef readonly bytearray raw
     cdef list queue
     cdef bint queueing
@@ -34,6 +34,7 @@ cdef class StreamApplier:
     @cython.locals(ctx=Context, log=EffectLog, clock=Clock, spec=CommandSpec, gates="long long",
                    origin="long long", denied=bint, may_pause=bint, mark=Py_ssize_t,
                    session=ClientState, kept=CommandSpec)
-    cdef void perform(self, list calls) except *
+    # Overridden, and called from outside, by node/moves/take.py.
+    cpdef void perform(self, list calls) except *
     @cython.locals(ctx=Context)
     cdef void settle(self) except *

@@ -50,6 +50,8 @@ FAILING_OVER = b"NOMASTERLINK Can't SYNC while failing over"
 NOT_IN_SYNC = b"NOMASTERLINK Can't SYNC while not connected with my master"
 OTHER_EPOCH = b"ERR this node leads its shard at epoch %d, and you ask for epoch %d"
 WAITERS = (b"replicas", b"aof")
+MOVE = b"isthmus-move"
+NO_MOVES = b"ERR this node is in no cluster: nothing moves"
 
 
 class AttachedReplica:
@@ -127,6 +129,12 @@ class Primary:
         """PSYNC: go on at `offset` of stream `replid`, or with everything; raises RedisError."""
         if client.replica is not None:
             return
+        if MOVE in client.sync_facts:
+            # It is no replica, but the primary of a shard to which some slots are to go.
+            if self.node.moves is None:
+                raise RedisError(NO_MOVES)
+            self.node.moves.begin(client)
+            return
         self._admit(client)
         replication = self.replication
         replica = AttachedReplica(client, self.node.clock.now_ms)
@@ -190,6 +198,8 @@ class Primary:
         """The connection of a replica is gone."""
         replica = self.replicas.pop(client.id, None)
         if replica is None:
+            if self.node.moves is not None:
+                self.node.moves.forget(client)
             return
         client.replica = None
         if replica.node_id and self.node.duty is not None:
@@ -356,8 +366,10 @@ class Primary:
 
     def acknowledge(self, client: ClientState, offset: int, in_aof: int | None) -> None:
         """REPLCONF ACK: it has applied the stream up to `offset`."""
-        replica: AttachedReplica | None = client.replica
+        replica = self.replicas.get(client.id)
         if replica is None:
+            if self.node.moves is not None:
+                self.node.moves.acknowledge(client, offset, in_aof or 0)
             return
         replica.acked = max(replica.acked, offset)
         if in_aof is not None:

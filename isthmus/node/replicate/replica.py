@@ -10,6 +10,7 @@ What is said, in Redis' own words (a replica asks, the primary answers):
     REPLCONF isthmus-node ID isthmus-epoch N    in a cluster; +OK, or we are not of its shard
     REPLCONF isthmus-tail replid            in a cluster, if there is data; how far the primary
                                             has that stream, :-1 if it does not know it
+    REPLCONF isthmus-move ID                to fetch the slots of a move (node/moves)
     PSYNC replid offset [FAILOVER]          `offset` is that of the first byte that is not here
                                             yet; ? -1: everything; FAILOVER: lead, and let us
                                             follow
@@ -122,6 +123,7 @@ class Introduction:
     node_id: str = ""
     epoch: int = 0
     failover: bool = False
+    move: str = ""
 
 
 class ReplicaLink:
@@ -212,6 +214,9 @@ class ReplicaLink:
             if me.offset != NO_OFFSET:
                 said.append([b"REPLCONF", b"isthmus-tail", me.replid.encode()])
                 self.expected.append((TAIL, False))
+        if me.move:
+            said.append([b"REPLCONF", b"isthmus-move", me.move.encode()])
+            self.expected.append(("isthmus-move", True))
         self.state = INTRODUCE
         events.append(Send(b"".join(map(pack, said))))
 

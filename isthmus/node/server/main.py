@@ -301,6 +301,8 @@ class NodeServer:
         # Only a member of a cluster needs all this; a standalone node starts without loading it.
         from isthmus.node.cluster.link import Announcement
         from isthmus.node.cluster.member import Member
+        from isthmus.node.moves.moves import Moves
+        from isthmus.node.moves.pull import MoveTasks
 
         me = Announcement(
             incarnation=self.identity.incarnation, region=self.args.region, zone=self.args.zone,
@@ -316,6 +318,9 @@ class NodeServer:
         self.ticker.duty = member.duty
         self.node.replication.hold = self.pump.hold
         self.report_losses(member.receipts)
+        moves = self.node.moves = Moves(self.node, member.view)
+        moves.say = member.link.say
+        nursery.start_soon(MoveTasks(moves).run)
         nursery.start_soon(policy.run)
         nursery.start_soon(member.run, self.args.coordinator)
 

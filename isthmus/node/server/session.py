@@ -96,6 +96,8 @@ class NodeTicker(Ticker):
     def feed(self) -> i64:
         """A turn ends in which the stream went on, or a replica took some of it."""
         self.node.replication.primary.turn()
+        if self.node.moves is not None:
+            self.node.moves.turn()
         return 0
 
     def ahead(self, peers: list[Peer]) -> i64:

@@ -1,10 +1,13 @@
 cimport cython
 
+from isthmus.node.engine.keyspace cimport Database
 from isthmus.node.engine.pubsub cimport PubSub
+from isthmus.wire.slots cimport key_slot
 
 cdef class Notifier:
     cdef public object node
     cdef public PubSub pubsub
+    cdef public Database data
     cdef public frozenset classes
     cdef public bint keyspace
     cdef public bint keyevent

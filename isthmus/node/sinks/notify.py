@@ -14,6 +14,9 @@ An effect carries the event it stands for. Where Redis has two events for one ch
 derived here from the canonical command: SET with PXAT is also an `expire`, RENAME, COPY and MOVE
 name a second key or database. Events without a change of data come as notes (effect_log.py).
 
+Of keys in hidden slots (engine/keyspace.py) nothing is told: nobody has written them here, they are
+being moved.
+
 The sink hangs on the effect log only while the parameter asks for something.
 """
 
@@ -22,8 +25,10 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.node.engine.effect_log import NOTE_EVENTS, NOTE_MISS, NOTE_NEW, Effect
+from isthmus.node.engine.keyspace import Database
 from isthmus.node.engine.pubsub import PubSub
 from isthmus.wire.scalars import i64
+from isthmus.wire.slots import key_slot
 
 PARAMETER = "notify-keyspace-events"
 ALL = "g$lshzxetd"
@@ -35,6 +40,8 @@ class Notifier:
     def __init__(self, node: Any) -> None:
         self.node = node
         self.pubsub: PubSub = node.pubsub
+        # Slots are hidden in a cluster only, which has no other database.
+        self.data: Database = node.keyspace.databases[0]
         self.classes: frozenset[bytes] = frozenset()
         self.keyspace = False
         self.keyevent = False
@@ -94,6 +101,8 @@ class Notifier:
     def send(self, db: i64, key: bytes, event: bytes, event_class: bytes) -> None:
         """Publish one event if its class is asked for."""
         if event_class not in self.classes:
+            return
+        if self.data.hidden is not None and self.data.hides(key_slot(key)):
             return
         if self.keyspace:
             self.pubsub.publish(self.heads[db] + key, event)

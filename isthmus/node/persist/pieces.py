@@ -36,15 +36,15 @@ def commands(key: bytes, value: Any, expire_ms: int) -> Iterator[Argv]:
         for at in range(STRING_BYTES, len(value), STRING_BYTES):
             yield [b"APPEND", key, bytes(value[at : at + STRING_BYTES])]
     elif isinstance(value, ListValue):
-        yield from _grouped([b"RPUSH", key], ([item] for item in value))
+        yield from grouped([b"RPUSH", key], ([item] for item in value))
     elif isinstance(value, SetValue):
-        yield from _grouped([b"SADD", key], ([member] for member in value.keys()))
+        yield from grouped([b"SADD", key], ([member] for member in value.keys()))
     elif isinstance(value, ZSetValue):
-        yield from _grouped(
-            [b"ZADD", key], ([_score(score), member] for member, score in value.items())
+        yield from grouped(
+            [b"ZADD", key], ([spelt_score(score), member] for member, score in value.items())
         )
     elif isinstance(value, HashValue):
-        yield from _grouped([b"HSET", key], ([field, text] for field, text in value.items()))
+        yield from grouped([b"HSET", key], ([field, text] for field, text in value.items()))
         if value.volatile_count:
             for field, when in value.expiries().items():
                 yield [b"HPEXPIREAT", key, b"%d" % when, b"FIELDS", b"1", field]
@@ -56,7 +56,7 @@ def commands(key: bytes, value: Any, expire_ms: int) -> Iterator[Argv]:
         yield [b"PEXPIREAT", key, b"%d" % expire_ms]
 
 
-def _grouped(head: Argv, items: Iterable[Argv]) -> Iterator[Argv]:
+def grouped(head: Argv, items: Iterable[Argv]) -> Iterator[Argv]:
     """Commands with many elements each, but neither too many nor too large."""
     argv, size = list(head), 0
     for item in items:
@@ -69,7 +69,8 @@ def _grouped(head: Argv, items: Iterable[Argv]) -> Iterator[Argv]:
         yield argv
 
 
-def _score(score: float) -> bytes:
+def spelt_score(score: float) -> bytes:
+    """A score as ZADD takes it, exactly."""
     return repr(score).encode()
 
 

@@ -1,0 +1,1 @@
+"""Slots on their way from one shard to another."""
