@@ -26,6 +26,7 @@ from isthmus.cli import (
     failover,
     inquiry,
     local,
+    migration,
     persistence,
     plan,
     process,
@@ -377,6 +378,7 @@ app.command("failover", epilog=failover.FAILOVER_EXAMPLES)(failover.failover)
 app.command(epilog=failover.WHATIF_EXAMPLES)(failover.whatif)
 app.command(epilog=data.EXPORT_EXAMPLES)(data.export)
 app.command("import", epilog=data.IMPORTING_EXAMPLES)(data.import_)
+app.command("migrate-from", epilog=migration.MIGRATING_EXAMPLES)(migration.migrate_from)
 app.command(epilog=data.RDB_SHOW_EXAMPLES)(data.rdb)
 
 
