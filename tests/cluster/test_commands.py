@@ -115,7 +115,8 @@ def test_replicas_and_failure_reports(client: Client) -> None:
 
 
 def test_replicas_are_listed_with_their_primary() -> None:
-    shards = [{**topology()["shards"][0], "replicas": [D]}, topology()["shards"][1]]
+    shards = [{**topology()["shards"][0], "replicas": [D], "synced": [D]},
+              topology()["shards"][1]]  # fmt: skip
     nodes = [{**node, "shard": 0} if node["id"] == D else node for node in topology()["nodes"]]
     view = ClusterView(A)
     view.apply(topology(5, shards=shards, nodes=nodes))

@@ -383,3 +383,23 @@ def test_a_primary_that_asks_for_its_lease_is_heard() -> None:
     seat.topology(6, C, [A, B])
     seat.replication.silent_ms = lambda: -1  # type: ignore[method-assign]
     assert silent() == -1
+
+
+def test_a_client_asks_a_replica_to_lead() -> None:
+    seat = Seat(B)
+    seat.topology(5, A, [B])
+    clients: list[Any] = [Stub(blocked=Stub(kind=b"failover")) for _ in range(3)]
+    for client in clients[:2]:
+        seat.duty.ask_to_lead(client)
+    clients[1].blocked = None  # it went away
+    seat.duty.ask_to_lead(clients[2])
+    assert [frame["number"] for frame in seat.said] == [1, 2, 3]
+    assert seat.said[0] | {"number": 0} == {
+        "type": "failover_wanted", "shard": 0, "node": B, "number": 0,
+    }  # fmt: skip
+    for number, error in ((1, ""), (2, ""), (3, "not\r\nnow"), (3, ""), (9, ""), (None, "")):
+        seat.duty.hear({"type": "failover_answer", "number": number, "error": error})
+    assert seat.blocking.calls[-2:] == [
+        ("answer", clients[0], b"+OK\r\n"),
+        ("answer", clients[2], b"-ERR The coordinator refuses: not  now\r\n"),
+    ]
