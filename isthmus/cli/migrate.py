@@ -8,7 +8,8 @@
                to its end, and sent key by key as an import does (import_send.py)
     stream     what changed since is carried out in order (migrate_route.py, migrate_target.py)
     cut over   CLIENT PAUSE WRITE at the source, kept up by a task; wait until the last byte of its
-               stream is applied; copy the keys that are in doubt; compare (migrate_verify.py)
+               stream is applied; copy the keys that are in doubt; compare (migrate_verify.py) what
+               was not compared before the pause, or has changed since
 
 Writes at the source wait from the pause on; if anything fails behind it they go on there, and
 nothing is lost, for clients have not been sent elsewhere. If all went well the source keeps them
@@ -65,6 +66,7 @@ class Facts:
     def __init__(self, text: str) -> None:
         self.fields = dict(re.findall(r"^([a-z0-9_]+):(.*?)\r?$", text, re.MULTILINE))
         self.dbs = [int(db) for db in re.findall(r"^db(\d+):keys=", text, re.MULTILINE)]
+        self.volatile = sum(map(int, re.findall(r"^db\d+:keys=\d+,expires=(\d+)", text, re.M)))
         numbers = re.findall(r"\d+", self.fields.get("redis_version", ""))
         self.version = tuple(map(int, numbers[:2]))
 
@@ -94,6 +96,8 @@ class Migration:
         self.near = trio.Event()
         self.asked = trio.Event()
         self.paused_s = 0.0
+        # Keys that were looked at before the end; the changes of everything until then.
+        self.surveyed, self.swept = 0, -1
         self.told = time.monotonic()
 
     # -- prepare ------------------------------------------------------------------------------
@@ -101,7 +105,7 @@ class Migration:
     async def prepare(self) -> None:
         """Ask both ends what they are; Refused."""
         await self.look_at_source()
-        cluster = await shards.behind(self.entry)
+        self.cluster = cluster = await shards.behind(self.entry)
         self.target = Target(self.entry, cluster)
         self.target.ask_keys = self.keys_at_source
         async with shards.talking(self.entry) as client:
@@ -314,6 +318,12 @@ class Migration:
         if await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
             self.asked.set()
 
+    async def catch_up(self) -> None:
+        """Wait until little is missing, so that clients need not wait for it."""
+        self.bar.phase("", "the source is followed")
+        while not self.source.connected or self.lag() > NEAR_BYTES:
+            await trio.sleep(LOOK_SECONDS)
+
     async def cut_over(self) -> Verdict:
         """Pause writes, drain, compare; SourceFailed, TargetFailed."""
         begun = time.monotonic()
@@ -358,30 +368,70 @@ class Migration:
             "without writes; they go on at the source: try again"
         )
 
+    def verifier(self, target: Target, dbs: set[int]) -> Verifier:
+        """Who compares, and says how far it is."""
+        mapping = {db: self.translator.to(db) for db in sorted(dbs)}
+        found = Verifier(self.server, target, mapping, self.kept)
+        found.has_times = self.has_times
+        found.tell = lambda keys: self.bar.note(f"{keys:,} keys")
+        return found
+
+    def dbs(self, found: Facts) -> set[int]:
+        """The databases of the source that are moved."""
+        return {self.db} if self.db is not None else {0, *found.dbs, *self.source_dbs}
+
+    async def survey(self) -> None:
+        """Look at all keys while clients write, so that they need not wait for that."""
+        target = self.target
+        await self.near.wait()
+        self.bar.phase("", "keys are compared")
+        async with shards.talking(self.server) as client:
+            dbs = self.dbs(await facts_of(client))
+        target.touched, swept = set(), target.sweeping
+        # Connections of its own: those of the stream have a database selected.
+        reader = Target(self.entry, self.cluster)
+        try:
+            verifier = self.verifier(reader, dbs)
+            target.touched |= await verifier.survey()
+            self.surveyed, self.swept = verifier.surveyed, swept
+        except* (TargetFailed, shards.Unreachable, ConnectionLost) as group:
+            say(f"all keys will be compared at the end: {first_error(group)}", "yellow")
+        finally:
+            await reader.close()
+
     async def settle(self, client: Client) -> Verdict:
         """Copy what is in doubt, and compare."""
-        found = await facts_of(client)
-        dbs = {self.db} if self.db is not None else {0, *found.dbs, *self.source_dbs}
+        target = self.target
+        dbs = self.dbs(await facts_of(client))
         if self.db is None and not self.slots:
-            dbs |= {db for db, _ in self.target.doubtful}
-        mapping = {db: self.translator.to(db) for db in sorted(dbs)}
-        verifier = Verifier(self.server, self.target, mapping, self.kept)
-        verifier.has_times = self.has_times
-        verifier.tell = lambda keys: self.bar.note(f"{keys:,} keys are the same")
-        await verifier.copy(list(self.target.doubtful))
-        self.bar.phase("", "keys are compared")
+            dbs |= {db for db, _ in target.doubtful}
+        verifier = self.verifier(target, dbs)
+        doubtful = list(target.doubtful)
+        await verifier.copy(doubtful)
         if self.options["verify"]:
-            await verifier.compare()
-            if self.owned and await self.target_keys() > verifier.verdict.keys:
-                await verifier.remove_extra()
-        elif self.owned:
-            there, here = await self.target_keys(), 0
-            for db in mapping:
+            self.bar.phase("", "keys are compared")
+            left = target.touched if target.sweeping == self.swept else None
+            await verifier.compare(None if left is None else left | set(doubtful))
+        if self.owned:
+            await self.count(client, verifier)
+        return verifier.verdict
+
+    async def count(self, client: Client, verifier: Verifier) -> None:
+        """The target held nothing before: both have as many keys."""
+        for attempt in range(2):
+            here = 0
+            for db in verifier.dbs:
                 await client.call("SELECT", db)
                 here += int(await client.call("DBSIZE"))
-            if there != here:
-                verifier.verdict.name(f"the source has {here:,} keys, the target {there:,}")
-        return verifier.verdict
+            there = await self.target_keys()
+            if there <= here:
+                break
+            if not attempt and self.options["verify"]:
+                await verifier.remove_extra()
+        found = await facts_of(client)
+        # While writes are paused the source counts what has expired, too.
+        if not here - found.volatile <= there <= here:
+            verifier.verdict.name(f"the source has {here:,} keys, the target {there:,}")
 
     # -- all of it ----------------------------------------------------------------------------
 
@@ -398,6 +448,9 @@ class Migration:
                 nursery.start_soon(self.watch)
                 nursery.start_soon(self.ask)
                 await self.asked.wait()
+                if self.options["verify"]:
+                    await self.survey()
+                    await self.catch_up()
                 verdict = await self.cut_over()
                 nursery.cancel_scope.cancel()
         finally:
@@ -419,7 +472,8 @@ class Migration:
             "reconnects": self.source.reconnects,
             "in_doubt": len(self.target.doubtful),
             "surprises": self.target.surprises,
-            "verified": verdict.keys if self.options["verify"] else None,
+            "verified": verdict.keys + self.surveyed if self.options["verify"] else None,
+            "compared_while_paused": verdict.keys,
             "mended": verdict.mended,
             "removed": verdict.removed,
             "different": verdict.different,

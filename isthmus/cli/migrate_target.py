@@ -35,7 +35,10 @@ MUST_CHANGE = frozenset(b"pexpireat expireat persist pexpire expire".split())
 # Of a server that has just lost its role, or waits for a replica.
 ALSO_LATER = ("READONLY", "NOREPLICAS", "UNBLOCKED", "OOM", "MISCONF")
 LOST = "lost: "
+READS_MAX = 100
 Key = tuple[int, bytes]
+# A key as DUMP and PEXPIRETIME have it; -1: it stays, -2: it is not there.
+Found = tuple[bytes | None, int]
 # Steps that are to be sent again, by their place, and why.
 Again = dict[int, tuple[Step, str]]
 
@@ -55,6 +58,10 @@ class Target:
         self.batch: list[Step] = []
         self.batch_bytes = self.batch_calls = 0
         self.doubtful: dict[Key, None] = {}
+        # What was changed since somebody began to look at all keys; None: nobody does.
+        self.touched: set[Key] | None = None
+        # Changes of more than can be told key by key.
+        self.sweeping = 0
         self.surprises: list[str] = []
         self.counts: Counter[str] = Counter()
         # Set by the one who knows the source: the keys of a command.
@@ -91,6 +98,8 @@ class Target:
 
     async def take(self, step: Step) -> None:
         """Do a step, now or with those behind it; TargetFailed."""
+        if self.touched is not None:
+            self.touched.update((step.db, key) for key in step.keys)
         if step.kind == SEND:
             self.batch.append(step)
             self.batch_calls += len(step.calls)
@@ -244,6 +253,7 @@ class Target:
 
     async def everywhere(self, step: Step) -> None:
         """A call for every server; TargetFailed if one does not take it."""
+        self.sweeping += 1
         for server in self.router.servers():
             try:
                 client = await self.client(server, step.db)
@@ -259,22 +269,44 @@ class Target:
 
     # -- keys as they are ---------------------------------------------------------------------
 
-    async def read(self, db: int, keys: list[bytes]) -> list[tuple[bytes | None, int]]:
-        """Keys as DUMP and PEXPIRETIME (-1: it stays, -2: it is not there) have them."""
-        by_server: dict[Server, list[bytes]] = {}
-        for key in keys:
-            by_server.setdefault(self.router.owner(key), []).append(key)
-        found: dict[bytes, tuple[bytes | None, int]] = {}
-        for server, mine in by_server.items():
-            client = await self.client(server, db)
-            asked = [[word, key] for key in mine for word in (b"DUMP", b"PEXPIRETIME")]
-            replies = await client.pipeline(asked)
-            for key, dump, when in zip(mine, replies[::2], replies[1::2], strict=True):
-                for reply in (dump, when):
-                    if isinstance(reply, ReplyError):
-                        raise TargetFailed(f"{key[:80]!r} at {server.name}: {reply}")
-                found[key] = dump, when if dump is not None else -2
+    async def read(self, db: int, keys: list[bytes]) -> list[Found]:
+        """Keys as they are here."""
+        found: dict[bytes, Found] = {}
+        why = ""
+        for _ in range(READS_MAX):
+            by_server: dict[Server, list[bytes]] = {}
+            for key in keys:
+                if key not in found:
+                    by_server.setdefault(self.router.owner(key), []).append(key)
+            if not by_server:
+                break
+            if why:
+                await trio.sleep(AGAIN_SECONDS)
+            async with trio.open_nursery() as nursery:
+                for server, mine in by_server.items():
+                    nursery.start_soon(self.read_at, server, db, mine, found)
+            why = "it went on pointing elsewhere"
+        else:
+            raise TargetFailed(f"keys cannot be read back: {why}")
         return [found[key] for key in keys]
+
+    async def read_at(
+        self, server: Server, db: int, keys: list[bytes], found: dict[bytes, Found]
+    ) -> None:
+        """One server's keys; those that it has given to another are left out."""
+        client = await self.client(server, db)
+        asked = [[word, key] for key in keys for word in (b"DUMP", b"PEXPIRETIME")]
+        replies = await client.pipeline(asked)
+        for key, dump, when in zip(keys, replies[::2], replies[1::2], strict=True):
+            errors = [str(reply) for reply in (dump, when) if isinstance(reply, ReplyError)]
+            if not errors:
+                found[key] = dump, when if dump is not None else -2
+                continue
+            told, kind = import_route.redirect(errors[0]), import_route.verdict(errors[0])
+            if told is not None and not told.asking:
+                self.router.learn(told, server)
+            elif kind not in (ELSEWHERE, LATER):
+                raise TargetFailed(f"{key[:80]!r} at {server.name}: {errors[0]}")
 
     async def put(self, db: int, key: bytes, dump: bytes | None, expire_ms: int) -> None:
         """Let a key be as DUMP has it; None: let it not be there. Done with the next `flush`."""

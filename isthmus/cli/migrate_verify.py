@@ -4,17 +4,23 @@ Both are asked for every key of the source as DUMP and as the time at which it e
 bytes are the same value; other bytes may be (encodings differ between versions), so both are
 decoded then and compared as values. What differs is copied from the source and compared again.
 
+All keys are looked at before the source is asked to stand still, while both ends change; what is
+left for the time in which clients wait are the keys that differed then, and those that were changed
+since. Only after a change of everything (FLUSHALL) all are looked at then.
+
 Keys that the target has and the source has not are looked for where the target held nothing before
 and its count says that there are some; they are removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from isthmus.cli.migrate_target import Target, TargetFailed
+import trio
+
+from isthmus.cli.migrate_target import Found, Key, Target, TargetFailed
 from isthmus.cli.shards import talking
 from isthmus.cli.sync import Server
 from isthmus.wire.client import Client, ReplyError
@@ -24,7 +30,6 @@ NAMED_MAX = 20
 ATTEMPTS = 3
 # How far a time may be off that is told as what is left of it.
 SLACK_MS = 1000
-Found = tuple[bytes | None, int]
 
 
 @dataclass
@@ -69,6 +74,7 @@ class Verifier:
         self.verdict = Verdict()
         # The source tells when a key expires; an older one only how long that is from now.
         self.has_times = True
+        self.surveyed = 0
         self.tell: Callable[[int], None] = lambda keys: None
 
     async def dumps(self, client: Client, keys: list[bytes]) -> list[Found]:
@@ -104,26 +110,68 @@ class Verifier:
                 await self.target.put(to, key, dump, when)
         await self.target.flush()
 
-    async def compare(self) -> Verdict:
-        """All keys of all databases."""
+    async def survey(self) -> set[Key]:
+        """Look at all keys while both ends are written to: those that are not the same (yet).
+
+        What is the same now, and is in no change that reaches the target from the beginning of this
+        on (`Target.touched`), is the same at the end.
+        """
+        unsure: set[Key] = set()
         async with talking(self.source) as client:
+            async for to, keys in self.pages(client):
+                wanted, there = await self.both(client, to, keys)
+                found = zip(keys, wanted, there, strict=True)
+                unsure.update((to, key) for key, one, other in found if not self.same(one, other))
+                self.surveyed += len(keys)
+                self.tell(self.surveyed)
+        return unsure
+
+    async def compare(self, keys: set[Key] | None) -> Verdict:
+        """These keys, or all, while both ends stand still; what differs is mended."""
+        async with talking(self.source) as client:
+            if keys is None:
+                async for to, page in self.pages(client):
+                    await self.page(client, to, page)
+                return self.verdict
             for db, to in self.dbs.items():
                 await client.call("SELECT", db)
-                cursor: bytes = b"0"
-                while True:
-                    cursor, keys = await client.call("SCAN", cursor, "COUNT", PAGE_KEYS)
-                    await self.page(client, to, keys)
-                    if cursor == b"0":
-                        break
+                mine = [key for where, key in keys if where == to]
+                for at in range(0, len(mine), PAGE_KEYS):
+                    await self.page(client, to, mine[at : at + PAGE_KEYS])
         return self.verdict
+
+    async def pages(self, client: Client) -> AsyncIterator[tuple[int, list[bytes]]]:
+        """The keys of the source that are to be compared, and their database at the target."""
+        for db, to in self.dbs.items():
+            await client.call("SELECT", db)
+            cursor: bytes = b"0"
+            while True:
+                cursor, keys = await client.call("SCAN", cursor, "COUNT", PAGE_KEYS)
+                yield to, [key for key in keys if (to, key) not in self.kept]
+                if cursor == b"0":
+                    break
+
+    async def both(
+        self, client: Client, to: int, keys: list[bytes]
+    ) -> tuple[list[Found], list[Found]]:
+        """Keys as the source and as the target have them, asked side by side."""
+        there: list[Found] = []
+
+        async def ask() -> None:
+            there.extend(await self.target.read(to, keys))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            wanted = await self.dumps(client, keys)
+        return wanted, there
 
     async def page(self, client: Client, to: int, keys: list[bytes]) -> None:
         """Some keys; what differs is copied, and looked at again."""
         left = [key for key in keys if (to, key) not in self.kept]
-        wanted = await self.dumps(client, left)
-        self.verdict.keys += sum(dump is not None for dump, _ in wanted)
         for attempt in range(ATTEMPTS):
-            there = await self.target.read(to, left)
+            wanted, there = await self.both(client, to, left)
+            if not attempt:
+                self.verdict.keys += sum(dump is not None for dump, _ in wanted)
             found = zip(left, wanted, there, strict=True)
             wrong = {key: one for key, one, other in found if not self.same(one, other)}
             if attempt:
@@ -138,7 +186,6 @@ class Verifier:
                 await self.target.put(to, key, *one)
             await self.target.flush()
             left = list(wrong)
-            wanted = await self.dumps(client, left)
         else:
             for key in left:
                 self.verdict.name(f"{key[:80]!r} in database {to} is not as it is at the source")

@@ -12,7 +12,7 @@ MIGRATING_EXAMPLES = (
     "Examples:\n\n"
     "  isthmus migrate-from redis://10.0.0.7:6379 --to redis://127.0.0.1:10000\n\n"
     "  isthmus migrate-from redis://:secret@10.0.0.7 --to redis://10.0.1.1:6379 --cutover\n\n"
-    "  isthmus migrate-from redis://10.0.0.7 --db 3 --to redis://10.0.1.1:10000 --json --cutover\n\n"
+    "  isthmus migrate-from redis://10.0.0.7 --db 3 --to redis://10.0.1.1:10000 --json\n\n"
     "  isthmus migrate-from redis://shard-1:6379 --shard --policy merge --to redis://10.0.1.1:10000"
 )
 
@@ -29,7 +29,7 @@ def migrate_from(
         typer.Option(
             "--to",
             metavar="URL",
-            help="redis://\\[user:password@]host:port: a server, any node of a cluster, or a proxy.",
+            help="redis://\\[user:password@]host:port: a server, a node of a cluster, or a proxy.",
         ),
     ] = "redis://127.0.0.1:10000",
     db: Annotated[
