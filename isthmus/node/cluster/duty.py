@@ -525,6 +525,11 @@ class Duty:
         """True for the primary of a shard by the topology, with or without its lease."""
         return self.state in (LEADING, HANDING, HANDED)
 
+    @property
+    def role(self) -> str:
+        """primary, replica or spare."""
+        return "primary" if self.leads() else "replica" if self.state == FOLLOWING else "spare"
+
     def figures(self) -> dict[str, str | int]:
         """The fields of INFO cluster beside Redis' own."""
         now, me = self.boot_ns(), self.view.me

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from isthmus.node.cluster.duty import FOLLOWING
 from isthmus.node.engine.registry import specs
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def member_metrics(member: Member) -> Iterator[Metric]:
     """A node of a cluster: its role, its lease, how far copies are, what failovers cost."""
     duty, node = member.duty, member.node
     now = duty.boot_ns()
-    role = "primary" if duty.leads() else "replica" if duty.state == FOLLOWING else "spare"
+    role = duty.role
     roles = GaugeMetricFamily(
         "isthmus_node_role", "1 for the role this node has now", labels=["role", "shard"]
     )
