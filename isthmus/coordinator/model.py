@@ -52,10 +52,19 @@ from isthmus.wire.lease import Voter
 from isthmus.wire.policy import OFF, Policy, parse
 
 __all__ = (
-    "DURABILITY", "MS", "PERSISTENCE", "REPLICAS", "Closed", "Drained", "Failover", "Heartbeat",
-    "Lease", "Leave", "Limits", "Member", "Message", "Outbox", "Probe", "Receipt", "Register",
-    "SetDurability", "SetPersistence", "Settle", "Shard", "State", "Tick", "Wanted", "journal",
-    "restore", "shard_of", "status", "step", "topology", "whatif",
+    "DECISIONS", "DURABILITY", "MS", "PERSISTENCE", "REPLICAS", "Closed", "Drained", "Failover",
+    "Heartbeat", "Lease", "Leave", "Limits", "Member", "Message", "Outbox", "Probe", "Receipt",
+    "Register", "SetDurability", "SetPersistence", "Settle", "Shard", "State", "Tick", "Wanted",
+    "journal", "restore", "shard_of", "status", "step", "topology", "whatif",
+)  # fmt: skip
+
+
+# Lines for the log that say what was decided of a shard; each is an event of the journal as well.
+DECISIONS = tuple(
+    f"shard_{event}" for event in (
+        "suspected", "cleared", "waiting", "failover", "forced", "stays", "handover", "planned",
+        "cancelled", "receipt",
+    )
 )  # fmt: skip
 
 

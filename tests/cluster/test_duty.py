@@ -8,11 +8,13 @@ import pytest
 
 from isthmus.node.cluster.duty import TOKEN, Duty
 from isthmus.node.cluster.leadership import Leadership
+from isthmus.node.cluster.receipts import Receipts
 from isthmus.node.cluster.view import ClusterView
 from isthmus.node.commands import load_all
 from isthmus.node.engine.context import GATE_DUTY
 from isthmus.node.engine.errors import CLUSTERDOWN
 from isthmus.node.engine.registry import COMMANDS
+from isthmus.node.server.observe import member_metrics
 from isthmus.wire.lease import WITNESS
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
@@ -403,3 +405,36 @@ def test_a_client_asks_a_replica_to_lead() -> None:
         ("answer", clients[0], b"+OK\r\n"),
         ("answer", clients[2], b"-ERR The coordinator refuses: not  now\r\n"),
     ]
+
+
+def test_metrics_of_a_primary_and_of_a_replica() -> None:
+    seat = Seat()
+    seat.topology(5, A, [B], durability="async:500:1000")
+    seat.grant()
+    seat.write(100)
+    seat.now += 40 * MS
+    member: Any = Stub(
+        duty=seat.duty, node=seat.duty.node, view=seat.view, leadership=seat.leadership,
+        receipts=Receipts(seat.said.append),
+    )  # fmt: skip
+
+    def seen() -> dict[str, Any]:
+        return {m.name.removeprefix("isthmus_node_"): m.samples[0] for m in member_metrics(member)}
+
+    found = seen()
+    assert found["role"].labels == {"role": "primary", "shard": "0"}
+    assert (found["lag_seconds"].value, found["synced_replicas"].value) == (0.04, 1)
+    assert 1 < found["lease_seconds"].value < 2 and found["lease_requests"].value > 0
+    assert dict(seat.duty.figures())["isthmus_lag_ms"] == 40
+    seat.topology(6, B, [A])
+    found = seen()
+    assert found["role"].labels == {"role": "replica", "shard": "0"}
+    assert (found["lease_seconds"].value, found["demotions"].value) == (0, 1)
+    assert found["primary_silent_seconds"].value == 0.007
+    assert dict(seat.duty.figures())["isthmus_duty"] == "following"
+
+
+def test_a_shard_of_one_copy_needs_no_lease() -> None:
+    seat = Seat()
+    seat.topology(5, A, [])
+    assert seat.duty.lease_left_ms(seat.now) == -1
