@@ -1,4 +1,8 @@
-"""`isthmus migrate-from`: what it takes, and its help (pure)."""
+"""`isthmus migrate-from`: its arguments, its help and their examples (pure).
+
+The command is a function whose parameters say all that it takes; what it does is in migrate.py,
+which is loaded only when it runs, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
