@@ -183,7 +183,7 @@ def _start_moves(work: Work) -> None:
             work.note("balanced", shards=len(state.shards))
         return
     busy = {
-        number for move in state.moves.values() if move.state != slot_moves.CLEANING
+        number for move in state.moves.values() if move.state not in slot_moves.AFTER_FLIP
         for number in (move.source, move.target)
     }  # fmt: skip
     for transfer in ahead:

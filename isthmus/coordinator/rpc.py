@@ -8,11 +8,12 @@ returns, because a topology is always sent whole.
 Frames in, told apart by "type": `register`, `heartbeat`, `leave` (see messages.py), `lease` and
 `release` (wire/lease.py), `drained` (failover.py), `moves` (slot_moves.py); and calls as
 `isthmus.wire.link.RpcClient` makes them, from anybody on the RPC port. `status`, `explain`,
-`whatif` and `preview` only ask, and the model's state stays as it is. `set_persistence` and `set_durability` change a policy (their parameter is
-"policy") and are answered when that is committed, with the status; so are `scale` ("shards"),
-`rebalance` and `drain` ("node", "drained"), whose effect `preview` tells beforehand. `failover` is
-answered when it is decided, which may take seconds. A peer must greet and send its first frame within
-`FIRST_FRAME_SECONDS_MAX` and then may not be silent for `SILENCE_SECONDS_MAX`.
+`whatif` and `preview` only ask, and the model's state stays as it is. `set_persistence` and
+`set_durability` change a policy (their parameter is "policy") and are answered when that is
+committed, with the status; so are `scale` ("shards"), `rebalance` and `drain` ("node", "drained"),
+whose effect `preview` tells beforehand. `failover` is answered when it is decided, which may take
+seconds. A peer must greet and send its first frame within `FIRST_FRAME_SECONDS_MAX` and then may
+not be silent for `SILENCE_SECONDS_MAX`.
 """
 
 from __future__ import annotations

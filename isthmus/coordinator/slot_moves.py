@@ -35,6 +35,7 @@ COPYING, YIELDING, FLIPPED, CLEANING, CANCELLED = (
     "copying", "yielding", "flipped", "cleaning", "cancelled"
 )  # fmt: skip
 BEFORE_FLIP: Final = (COPYING, YIELDING)
+AFTER_FLIP: Final = (FLIPPED, CLEANING)
 SOURCE, TARGET = "source", "target"
 # The target is as good as level when it lacks no more than this.
 LAG_BYTES: Final = 256 << 10
