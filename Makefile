@@ -21,7 +21,7 @@ REQUIREMENTS := import tomllib; \
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build up test test-pure test-clients test-objectstore soak soak-persist soak-failover lint format docs bench clean distclean
+.PHONY: help venv build up test test-pure test-clients test-objectstore soak soak-persist soak-replicate soak-failover lint format docs bench clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -58,6 +58,9 @@ soak: $(READY) ## random streams against redis-server 8.0 for a while: ARGS="--s
 
 soak-persist: build ## kill a node while it writes, 50 times under each fsync policy: ARGS="--times 9"
 	$(PY) -m tests.persist.crash $(ARGS)
+
+soak-replicate: build ## a million writes to and from redis-server, with cut links
+	$(PY) -m tests.replicate.soak $(ARGS)
 
 soak-failover: build ## kill, stop and hand over primaries of a cluster under load, 30 times each
 	for campaign in "kill --durability replica --replicas 2" "kill --durability async" \

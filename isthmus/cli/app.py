@@ -26,9 +26,11 @@ from isthmus.cli import (
     failover,
     inquiry,
     local,
+    migration,
     persistence,
     plan,
     process,
+    quarantine,
     scale,
     screen,
     supervise,
@@ -57,6 +59,7 @@ app = typer.Typer(
 app.add_typer(check_aof.group)
 app.add_typer(persistence.group)
 app.add_typer(durability.group)
+app.add_typer(quarantine.group)
 
 
 Replicas = Annotated[
@@ -381,6 +384,7 @@ app.command("failover", epilog=failover.FAILOVER_EXAMPLES)(failover.failover)
 app.command(epilog=failover.WHATIF_EXAMPLES)(failover.whatif)
 app.command(epilog=data.EXPORT_EXAMPLES)(data.export)
 app.command("import", epilog=data.IMPORTING_EXAMPLES)(data.import_)
+app.command("migrate-from", epilog=migration.MIGRATING_EXAMPLES)(migration.migrate_from)
 app.command(epilog=data.RDB_SHOW_EXAMPLES)(data.rdb)
 
 

@@ -134,8 +134,20 @@ def explained(entries: list[dict[str, Any]]) -> list[str]:
             f"{moment}.{at_ms % 1000:03d} shard {entry.get('shard')}, epoch {entry.get('epoch')}: "
             f"{entry.get('event')}: {entry.get('text')}"
         )
+        receipt = entry.get("receipt")
+        if isinstance(receipt, dict):
+            lines.append(f"    {_lost(receipt)}")
+            continue  # how the copies are by then says nothing about the decision
         lines += [f"    {_seen(sight)}" for sight in entry.get("saw") or ()]
     return lines
+
+
+def _lost(receipt: Mapping[str, Any]) -> str:
+    keys = [str(key) for key in receipt.get("keys") or ()]
+    more = int(receipt.get("key_count") or 0) - len(keys)
+    told = f"keys {', '.join(keys)}" + (f" and {more} more" if more > 0 else "") if keys else ""
+    done = "settled" if receipt.get("settled") else f"isthmus quarantine show {receipt.get('name')}"
+    return f"{told}; {done}" if told else done
 
 
 def _seen(sight: Mapping[str, Any]) -> str:

@@ -83,6 +83,11 @@ async def explain(address: str, shard: int | None) -> list[dict[str, Any]]:
     return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
 
 
+async def settle_receipt(address: str, name: str) -> dict[str, object]:
+    """Have the coordinator warn of a loss receipt no more. Raises Unanswered."""
+    return await _call(address, "settle_receipt", receipt=name)
+
+
 async def whatif(address: str, kind: str, name: str) -> dict[str, object]:
     """What would happen if a "zone" or a "node" went down. Raises Unanswered."""
     params: dict[str, Any] = {kind: name}

@@ -22,22 +22,25 @@ from isthmus.cli.local import default_data_dir
 from isthmus.cli.plan import Options, disk, processes, slot_ranges
 
 PIPE_CHARACTERS = 200
+# What lasts longer is not a lease but a shard of one copy, which needs none.
+_LEASE_MS_MAX = 3_600_000
 _COLUMNS = ("role", "pid", "zone", "shard", "slots", "address", "metrics")
-_REPLICATED = ("role", "pid", "zone", "shard", "epoch", "slots", "address", "metrics", "lag")
+_REPLICATED = ("role", "pid", "zone", "shard", "epoch", "slots", "address", "metrics", "standing")
 
 
 def table(status: Mapping[str, object]) -> Table:
-    """One line per process; without replicas narrow enough for a terminal of 80 columns."""
+    """One line per process; narrow enough for a terminal of 80 columns, with replicas of 100."""
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     rows = processes(status)
     unusual = any(row.get("state", "up") != "up" for row in rows)
     columns = _REPLICATED if any(row.get("role") == "replica" for row in rows) else _COLUMNS
+    unusual = unusual and columns is _COLUMNS  # else the standing tells it
     for column in (*columns, *(("state",) if unusual else ())):
-        right = column in ("pid", "shard", "epoch", "lag")
+        right = column in ("pid", "shard", "epoch")
         shown.add_column(column, justify="right" if right else "left", no_wrap=True)
     for row in rows:
         state = str(row.get("state", "up"))
-        special = {"slots": _ranges, "metrics": _metrics, "lag": lag}
+        special = {"slots": _ranges, "metrics": _metrics, "standing": standing}
         cells = [
             special[column](row) if column in special else _text(row.get(column))
             for column in columns
@@ -48,6 +51,26 @@ def table(status: Mapping[str, object]) -> Table:
             style=None if state in ("up", "standby") else "red",
         )
     return shown
+
+
+def standing(row: Mapping[str, object]) -> str:
+    """How a process stands: a primary by its lease, a replica by how far it is behind."""
+    state, copy = str(row.get("state", "up")), row.get("copy")
+    if state != "up":
+        return state
+    if row.get("role") == "primary" and isinstance(copy, Mapping):
+        left = copy.get("lease_left_ms")
+        if copy.get("role") != "primary" or not isinstance(left, int):
+            return "taking over"
+        if left <= 0:
+            return "no lease"
+        return "leads" if left > _LEASE_MS_MAX else f"lease {left / 1000:.1f} s"
+    if row.get("role") != "replica":
+        return "up"
+    behind = lag(row)
+    if behind[:1].isdigit():
+        return f"{behind} behind" if row.get("synced") else "not in sync"
+    return behind
 
 
 def lag(row: Mapping[str, object]) -> str:

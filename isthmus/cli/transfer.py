@@ -124,6 +124,12 @@ class Bar:
         self.progress.update(self.task, description=f"{self.what}, {what}")
         self.draw(now=True)
 
+    def note(self, text: str) -> None:
+        """Show a text in place of keys and bytes."""
+        if self.is_shown:
+            self.progress.update(self.task, told=text)
+            self.progress.refresh()
+
     def finished(self, name: str, keys: int) -> None:
         """This file is done."""
         self.keys_done[name] = self.expected[name] = keys

@@ -395,6 +395,22 @@ def requested(
         _answer(work, connection, call, done)
 
 
+def wanted(work: Work, member: Member, body: dict[str, object]) -> None:
+    """A client told a replica to take over (CLUSTER FAILOVER): as if somebody had asked here.
+
+    It is answered at once, whether that has begun; what comes of it, topologies tell.
+    """
+    number, asked = messages.wanted(body)
+    error = ""
+    try:
+        if body.get("node") != member.id:
+            raise Refusal("BAD_MESSAGE", "a replica asks for itself only")
+        _begin_handover(work, 0, None, number, member.id, accept_loss=False)
+    except Refusal as refusal:
+        error = refusal.text
+    work.send(member.connection, {"type": "failover_answer", "number": asked, "error": error})
+
+
 def _begin_handover(
     work: Work, connection: int, call: object, number: int, to: str | None, accept_loss: bool
 ) -> Shard | None:

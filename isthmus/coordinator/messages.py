@@ -199,6 +199,36 @@ def drained(body: Mapping[str, object]) -> tuple[int, int, int]:
     )
 
 
+RECEIPT_KEYS_MAX: Final = 10
+RECEIPT_NAME_CHARS_MAX: Final = 64
+_RECEIPT_COUNTS: Final = (
+    "from_offset", "to_offset", "written_ms", "first_ms", "last_ms", "commands", "key_count"
+)  # fmt: skip
+
+
+def receipt(body: Mapping[str, object]) -> dict[str, object]:
+    """What a node tells of what it gave up (receipts.py). Raises Refusal BAD_MESSAGE."""
+    keys = body.get("keys")
+    if not isinstance(keys, list) or len(keys) > RECEIPT_KEYS_MAX:
+        raise Refusal("BAD_MESSAGE", f"keys must be a list of {RECEIPT_KEYS_MAX} at most")
+    return {
+        "name": _text(body, "name", RECEIPT_NAME_CHARS_MAX),
+        "shard": _number(body, "shard", 16384),
+        "epoch": _number(body, "epoch", EPOCH_MAX),
+        "new_primary": _text(body, "new_primary", ID_CHARS, empty=True),
+        "exact": body.get("exact") is True,
+        "kept": body.get("kept") is True,
+        # Whatever a client called its keys: printed, they shall not be more than they look like.
+        "keys": [ascii(str(key)[:NAME_CHARS_MAX])[1:-1] for key in keys],
+        **{name: _number(body, name, COUNT_MAX) for name in _RECEIPT_COUNTS},
+    }
+
+
+def wanted(body: Mapping[str, object]) -> tuple[int, int]:
+    """(shard, number of the request) of a replica that asks to lead. Raises Refusal BAD_MESSAGE."""
+    return _number(body, "shard", 16384), _number(body, "number", COUNT_MAX)
+
+
 def _copy(body: object) -> Copy | None:
     if body is None:
         return None

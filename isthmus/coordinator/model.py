@@ -17,8 +17,8 @@ step may not do: read a clock, choose at random, touch a file or a socket; `now`
 nanoseconds that go on while the machine sleeps, connections are numbers.
 
 The parts: state.py (what is known), members.py (who is there), shards.py (who holds what),
-failover.py (who is primary), slot_moves.py (which slots go where), goals.py (what for), views.py
-and whatif.py (what others are told). This file joins them.
+failover.py (who is primary), receipts.py (what was lost by that), slot_moves.py (which slots go
+where), goals.py (what for), views.py and whatif.py (what others are told). This file joins them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.coordinator import failover, goals, members, shards, slot_moves
+from isthmus.coordinator import failover, goals, members, receipts, shards, slot_moves
 from isthmus.coordinator.goals import preview
 from isthmus.coordinator.messages import Refusal, description, moves, report
 from isthmus.coordinator.state import (
@@ -57,11 +57,20 @@ from isthmus.wire.lease import Voter
 from isthmus.wire.policy import OFF, Policy, parse
 
 __all__ = (
-    "DURABILITY", "MS", "PERSISTENCE", "REPLICAS", "Closed", "Drain", "Drained", "Failover",
-    "Heartbeat", "Lease", "Leave", "Limits", "Member", "Message", "MovesSaid", "Outbox", "Probe",
-    "Rebalance", "Register", "SetDurability", "SetPersistence", "SetShards", "Shard", "SlotMove",
-    "State", "Tick", "journal", "preview", "restore", "shard_of", "status", "step", "topology",
-    "whatif",
+    "DECISIONS", "DURABILITY", "MS", "PERSISTENCE", "REPLICAS", "Closed", "Drain", "Drained",
+    "Failover", "Heartbeat", "Lease", "Leave", "Limits", "Member", "Message", "MovesSaid", "Outbox",
+    "Probe", "Rebalance", "Receipt", "Register", "SetDurability", "SetPersistence", "SetShards",
+    "Settle", "Shard", "SlotMove", "State", "Tick", "Wanted", "journal", "preview", "restore",
+    "shard_of", "status", "step", "topology", "whatif",
+)  # fmt: skip
+
+
+# Lines for the log that say what was decided of a shard; each is an event of the journal as well.
+DECISIONS = tuple(
+    f"shard_{event}" for event in (
+        "suspected", "cleared", "waiting", "failover", "forced", "stays", "handover", "planned",
+        "cancelled", "receipt",
+    )
 )  # fmt: skip
 
 
@@ -120,6 +129,14 @@ class MovesSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """A node that was primary tells what it had to give up."""
+
+    connection: int
+    body: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class SetShards:
     """Somebody decides how many shards there are to be."""
 
@@ -137,6 +154,21 @@ class Drain:
 
     node: str
     drained: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A replica was asked by a client to lead its shard."""
+
+    connection: int
+    body: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Somebody is done with the loss receipts of a name."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +212,8 @@ class SetDurability:
 
 
 Message = (
-    Register | Heartbeat | Leave | Closed | Lease | Drained | Tick | Probe | Failover
-    | SetPersistence | SetDurability | SetShards | Rebalance | Drain | MovesSaid
+    Register | Heartbeat | Leave | Closed | Lease | Drained | Receipt | Wanted | MovesSaid | Tick
+    | Probe | Failover | Settle | SetPersistence | SetDurability | SetShards | Rebalance | Drain
 )  # fmt: skip
 
 
@@ -196,6 +228,8 @@ def step(state: State, message: Message, now: int) -> Outbox:
         _tick(work, message)
     elif isinstance(message, SetPersistence):
         _set_persistence(work, message.policy)
+    elif isinstance(message, Settle):
+        receipts.settle(work, message.name)
     elif isinstance(message, SetDurability):
         _set_durability(work, message.policy)
     elif isinstance(message, SetShards):
@@ -218,7 +252,8 @@ def step(state: State, message: Message, now: int) -> Outbox:
 
 
 def _from_peer(
-    work: Work, message: Register | Heartbeat | Leave | Closed | Lease | Drained | MovesSaid
+    work: Work,
+    message: Register | Heartbeat | Leave | Closed | Lease | Drained | Receipt | Wanted | MovesSaid,
 ) -> None:
     """A message of a connection; one that makes no sense ends it."""
     connection = message.connection
@@ -236,6 +271,10 @@ def _from_peer(
             slot_moves.heard(work, member, moves(message.body))
         elif isinstance(message, Drained):
             failover.drained(work, members.on_connection(work.state, connection), message.body)
+        elif isinstance(message, Receipt):
+            receipts.told(work, members.on_connection(work.state, connection), message.body)
+        elif isinstance(message, Wanted):
+            failover.wanted(work, members.on_connection(work.state, connection), message.body)
         else:
             members.closed(work, connection)
     except Refusal as refusal:

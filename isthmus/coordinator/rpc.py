@@ -6,14 +6,14 @@ not read gets its connection closed instead of a longer queue, and learns all it
 returns, because a topology is always sent whole.
 
 Frames in, told apart by "type": `register`, `heartbeat`, `leave` (see messages.py), `lease` and
-`release` (wire/lease.py), `drained` (failover.py), `moves` (slot_moves.py); and calls as
-`isthmus.wire.link.RpcClient` makes them, from anybody on the RPC port. `status`, `explain`,
-`whatif` and `preview` only ask, and the model's state stays as it is. `set_persistence` and
-`set_durability` change a policy (their parameter is "policy") and are answered when that is
-committed, with the status; so are `scale` ("shards"), `rebalance` and `drain` ("node", "drained"),
-whose effect `preview` tells beforehand. `failover` is answered when it is decided, which may take
-seconds. A peer must greet and send its first frame within `FIRST_FRAME_SECONDS_MAX` and then may
-not be silent for `SILENCE_SECONDS_MAX`.
+`release` (wire/lease.py), `drained` and `failover_wanted` (failover.py), `receipt` (receipts.py),
+`moves` (slot_moves.py); and calls as `isthmus.wire.link.RpcClient` makes them, from anybody on the
+RPC port. `status`, `explain`, `whatif` and `preview` only ask, and the model's state stays as it
+is. `set_persistence` and `set_durability` change a policy (their parameter is "policy") and are
+answered when that is committed, with the status; so are `scale` ("shards"), `rebalance` and `drain`
+("node", "drained"), whose effect `preview` tells beforehand. `failover` is answered when it is
+decided, which may take seconds. A peer must greet and send its first frame within
+`FIRST_FRAME_SECONDS_MAX` and then may not be silent for `SILENCE_SECONDS_MAX`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ SILENCE_SECONDS_MAX: Final = 30.0
 FLUSH_SECONDS_MAX: Final = 1.0
 FRAME_BYTES_MAX: Final = 4 << 20  # the status of a thousand members fits several times
 METHODS: Final = (
-    "status", "explain", "whatif", "preview", "failover", "set_persistence", "set_durability",
-    "scale", "rebalance", "drain"
+    "status", "explain", "whatif", "preview", "failover", "settle_receipt", "set_persistence",
+    "set_durability", "scale", "rebalance", "drain",
 )  # fmt: skip
 
 
@@ -160,8 +160,15 @@ class Hub:
             self._handle(model.Drained(connection, frame))
         elif kind == "moves":
             self._handle(model.MovesSaid(connection, frame))
+        elif kind == "receipt":
+            self._handle(model.Receipt(connection, frame))
+        elif kind == "failover_wanted":
+            self._handle(model.Wanted(connection, frame))
         else:
-            text = "a frame's type is register, heartbeat, lease, release, drained, moves or leave"
+            text = (
+                "a frame's type is register, heartbeat, lease, release, drained, receipt,"
+                " failover_wanted, moves or leave"
+            )
             self.send(connection, {"type": "refused", "code": "BAD_MESSAGE", "error": text})
             self.close(connection)
 
@@ -175,7 +182,9 @@ class Hub:
             return None
         if method in ("explain", "whatif", "preview"):
             return {"result": self._ask(method, params)}
-        if method == "set_persistence":
+        if method == "settle_receipt":
+            self._handle(model.Settle(str(params.get("receipt"))))
+        elif method == "set_persistence":
             self._handle(model.SetPersistence(policy.parse(params.get("policy"))))
         elif method == "set_durability":
             self._handle(model.SetDurability(durability.parse(params.get("policy"))))

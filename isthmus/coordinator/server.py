@@ -14,6 +14,7 @@ import functools
 import os
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -37,7 +38,7 @@ PROBE_SECONDS_MAX: Final = 1.0
 PROBES_MAX: Final = 64
 _LOUD: Final = frozenset(
     {"peer_refused", "member_dead", "own_pause", "epoch_floor_raised", "shard_suspected",
-     "shard_waiting", "shard_failover", "shard_forced"}
+     "shard_waiting", "shard_failover", "shard_forced", "shard_receipt"}
 )  # fmt: skip
 
 
@@ -81,6 +82,8 @@ class Coordinator:
         self.commits = 0
         self.commit_ns = 0
         self.failed = False
+        # What was decided in this process' time, for metrics.
+        self.decisions: Counter[str] = Counter()
 
     def handle(self, message: model.Message) -> None:
         """Take one message: decide, commit, then send. Raises StoreError, and is over then."""
@@ -107,6 +110,8 @@ class Coordinator:
         for member, incarnation, address in out.probes:
             self._start_probe(member, incarnation, address)
         for event, fields in out.notes:
+            if event in model.DECISIONS:
+                self.decisions[event] += 1
             log(event, level="WARN" if event in _LOUD else "INFO", **fields)
 
     def status(self) -> dict[str, Any]:

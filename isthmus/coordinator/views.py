@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from isthmus.coordinator import receipts
 from isthmus.coordinator.goals import goal
 from isthmus.coordinator.messages import NODE, PROXY
 from isthmus.coordinator.slot_plan import count
@@ -71,6 +72,7 @@ def status(state: State, now: int | None = None) -> dict[str, object]:
         "persistence": str(state.persistence or OFF),
         "durability": str(state.durable),
         "warnings": warnings(state),
+        "receipts": len(receipts.unsettled(state)),
         "shards": [_shard(state, shard, now) for shard in state.shards],
         "moves": [_move(move) for move in state.moves.values()],
         "goal": goal(state),
@@ -126,11 +128,11 @@ def _process(state: State, member: Member) -> dict[str, object]:
         "copy": None if copy is None else asdict(copy),
         "synced": shard is not None and member.id in shard.synced,
         "offset": None if copy is None else copy.offset,
-        "lag_bytes": _lag(state, shard, member),
+        "lag_bytes": lag(state, shard, member),
     }
 
 
-def _lag(state: State, shard: Shard | None, member: Member) -> int | None:
+def lag(state: State, shard: Shard | None, member: Member) -> int | None:
     """How far a replica is behind its primary, as both last said; None if that is unknown."""
     if shard is None or member.copy is None or member.id == shard.primary:
         return None
@@ -149,13 +151,31 @@ def warnings(state: State) -> list[str]:
         living = [m for m in members if m.alive]
         if len(living) <= state.replicas_wanted:
             said.append(
-                f"shard {shard.number} has {len(living)} living copies of the"
+                f"shard {shard.number} has {len(living)} living"
+                f" {'copy' if len(living) == 1 else 'copies'} of the"
                 f" {state.replicas_wanted + 1} wanted"
             )
         said += _crowded(shard, members, zones_alive)
+        said += _unwell(state, shard)
         waiting = state.watch(shard).waiting
         if waiting:
             said.append(f"shard {shard.number} has no primary that serves: {waiting}")
+    return said + receipts.warnings(state)
+
+
+def _unwell(state: State, shard: Shard) -> list[str]:
+    """What of a shard with replicas does not work as it should, by what its primary last said."""
+    if not shard.replicas or state.watch(shard).waiting:
+        return []
+    primary = state.members[shard.primary]
+    said, copy = [], primary.copy
+    if primary.alive and copy is not None and copy.role == "primary":
+        if copy.problem:
+            said.append(f"shard {shard.number}: its primary {copy.problem}")
+        elif copy.epoch == shard.epoch and not copy.lease_left_ms:
+            said.append(f"shard {shard.number}: its primary holds no lease")
+    if not shard.synced and any(state.members[name].alive for name in shard.replicas):
+        said.append(f"shard {shard.number} has no replica in sync: nobody can take over")
     return said
 
 

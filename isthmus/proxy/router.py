@@ -12,9 +12,9 @@ the request has not been carried out, so it may be sent again without harm:
 Order. A client's requests for one slot reach its node in the order they were made. So a request
 that a node refused is parked only if nothing that its client sent after it is under way, and its
 client is not read while it is parked; otherwise its client gets the error. One whose node has no
-link is always parked: what follows it to that node is parked behind it, and sent behind it. When a
-slot goes to another node, clients with requests under way are not read until these are answered:
-one of them may come back with a MOVED.
+link, or is not known yet, is always parked: what follows it there is parked behind it, and sent
+behind it. When a slot goes to another node, clients with requests under way are not read until
+these are answered: one of them may come back with a MOVED.
 
 A shard gets another node in one of two ways. If the old one agreed (`planned`), it has handed over
 all it had, and what it still answers is true. Else it may not know yet that it is not asked any
@@ -192,7 +192,8 @@ class Router:
         pending.tries += 1
         if target is None or not words[1].isdigit() or pending.tries > TRIES_MAX:
             pending.backend = None
-            if not self.park(pending):
+            # A node that we shall hear of soon. What follows this is told the same, and waits too.
+            if not self.park(pending, alone=target is not None):
                 pending.finish(UNSERVED)
             return True
         slot = int(words[1])

@@ -13,7 +13,8 @@ but not beyond `ELECTION_SECONDS_MAX` while one says that it stands by, for then
 
 Frames to the coordinator: `register` (all of `describe()`), `heartbeat` (its `HEARTBEAT_FIELDS`),
 `leave` (when the run is cancelled: an orderly shutdown). Frames from it: `registered`, `topology`,
-`heartbeat` (the answer: silence beyond `silence_ms` means a dead connection), `refused`.
+`heartbeat` (the answer: silence beyond `silence_ms` means a dead connection), `refused`. What else
+is said either way is its owner's matter (`isthmus/coordinator/DESIGN.md` has all frames).
 
 A topology frame, as `on_topology` gets it:
 

@@ -106,7 +106,7 @@ def test_status_shows_epoch_lag_and_warnings(capsys: pytest.CaptureFixture[str])
     assert run(["status", *ASK]) == 0
     out = capsys.readouterr().out
     assert "durability replica" in out and "warning: shard 0 has 1 living copies" in out
-    assert "epoch" in out and "lag" in out
+    assert "epoch" in out and "2.0 KiB behind" in out
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,27 @@ def test_status_shows_epoch_lag_and_warnings(capsys: pytest.CaptureFixture[str])
 )
 def test_lag(row: dict[str, Any], shown: str) -> None:
     assert screen.lag(row) == shown
+
+
+def leading(left: int, role: str = "primary") -> dict[str, Any]:
+    return {"role": "primary", "copy": {"role": role, "lease_left_ms": left}}
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        ({"role": "proxy"}, "up"),
+        ({"role": "coordinator", "state": "standby"}, "standby"),
+        ({"role": "primary", "state": "dead"}, "dead"),
+        ({"role": "primary"}, "up"),
+        (leading(1840), "lease 1.8 s"),
+        (leading(0), "no lease"),
+        (leading(1 << 40), "leads"),
+        (leading(0, "replica"), "taking over"),
+        ({"role": "replica", "lag_bytes": 9, "copy": {"state": "streaming"}}, "not in sync"),
+        ({"role": "replica", "synced": True, "lag_bytes": 0}, "0 behind"),
+        ({"role": "replica", "copy": {"state": "syncing"}}, "syncing"),
+    ],
+)
+def test_how_a_process_stands(row: dict[str, Any], shown: str) -> None:
+    assert screen.standing(row) == shown

@@ -23,7 +23,9 @@ class Coordinators:
         self.asked: list[str] = []
         self.odd: set[str] = set()
 
-    async def ask(self, address: str, method: str, **params: object) -> dict[str, object]:
+    async def ask(
+        self, address: str, method: str, seconds: float = 1.0, **params: object
+    ) -> dict[str, object]:
         self.asked.append(address)
         if address in self.odd:
             raise inquiry.Unanswered(f"{address} broke off")

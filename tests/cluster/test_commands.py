@@ -115,7 +115,8 @@ def test_replicas_and_failure_reports(client: Client) -> None:
 
 
 def test_replicas_are_listed_with_their_primary() -> None:
-    shards = [{**topology()["shards"][0], "replicas": [D]}, topology()["shards"][1]]
+    shards = [{**topology()["shards"][0], "replicas": [D], "synced": [D]},
+              topology()["shards"][1]]  # fmt: skip
     nodes = [{**node, "shard": 0} if node["id"] == D else node for node in topology()["nodes"]]
     view = ClusterView(A)
     view.apply(topology(5, shards=shards, nodes=nodes))
@@ -199,10 +200,13 @@ def test_fields_of_info_are_redis_own(client: Client, oracle: Cli) -> None:
 
 
 def test_what_the_coordinator_decides_is_refused_with_the_reason(client: Client) -> None:
-    for line in ("ADDSLOTS 1", "FORGET x", "FAILOVER", "SET-CONFIG-EPOCH 3"):
-        assert client("CLUSTER", *line.split()).startswith(
+    for line in ("ADDSLOTS 1", "FORGET x", "REPLICATE x", "RESET", "MEET h 1", "SETSLOT 1 STABLE",
+                 "SET-CONFIG-EPOCH 3"):  # fmt: skip
+        said = client("CLUSTER", *line.split())
+        assert said.startswith(
             b"-ERR CLUSTER " + line.split()[0].encode() + b" is not a client's to do: "
         )
+        assert b"isthmus " in said, "it names the command that does it"
 
 
 def test_who_says_readonly_reads_from_a_replica() -> None:

@@ -8,11 +8,13 @@ import pytest
 
 from isthmus.node.cluster.duty import TOKEN, Duty
 from isthmus.node.cluster.leadership import Leadership
+from isthmus.node.cluster.receipts import Receipts
 from isthmus.node.cluster.view import ClusterView
 from isthmus.node.commands import load_all
 from isthmus.node.engine.context import GATE_DUTY
 from isthmus.node.engine.errors import CLUSTERDOWN
 from isthmus.node.engine.registry import COMMANDS
+from isthmus.node.server.observe import member_metrics
 from isthmus.wire.lease import WITNESS
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
@@ -360,3 +362,79 @@ def test_a_restarted_voter_says_nothing_for_a_lease() -> None:
     seat.now = 2001 * MS
     seat.leadership.hear(A, frame, seat.now)
     assert seat.sent[-1][1]["granted"] is True
+
+
+def test_a_primary_that_asks_for_its_lease_is_heard() -> None:
+    seat = Seat(B)
+    seat.topology(5, A, [B])
+    seat.replication.silent_ms = lambda: -1  # type: ignore[method-assign]
+    silent = lambda: seat.duty.copy()["primary_silent_ms"]  # type: ignore[index]  # noqa: E731
+    assert silent() == -1
+    frame = {"type": "lease", "shard": 0, "epoch": 5, "node": A, "number": 1}
+    seat.leadership.hear(A, frame, seat.now)
+    seat.now += 300 * MS
+    assert silent() == 300
+    # The stream said something later; requests of others, or under another epoch, say nothing.
+    seat.replication.silent_ms = lambda: 120  # type: ignore[method-assign]
+    seat.leadership.hear(C, {**frame, "node": C}, seat.now)
+    seat.leadership.hear(A, {**frame, "epoch": 4}, seat.now)
+    assert silent() == 120
+    # A link that was lost long ago does not make a primary silent that asks.
+    seat.replication.silent_ms = lambda: 9000  # type: ignore[method-assign]
+    assert silent() == 300
+    seat.topology(6, C, [A, B])
+    seat.replication.silent_ms = lambda: -1  # type: ignore[method-assign]
+    assert silent() == -1
+
+
+def test_a_client_asks_a_replica_to_lead() -> None:
+    seat = Seat(B)
+    seat.topology(5, A, [B])
+    clients: list[Any] = [Stub(blocked=Stub(kind=b"failover")) for _ in range(3)]
+    for client in clients[:2]:
+        seat.duty.ask_to_lead(client)
+    clients[1].blocked = None  # it went away
+    seat.duty.ask_to_lead(clients[2])
+    assert [frame["number"] for frame in seat.said] == [1, 2, 3]
+    assert seat.said[0] | {"number": 0} == {
+        "type": "failover_wanted", "shard": 0, "node": B, "number": 0,
+    }  # fmt: skip
+    for number, error in ((1, ""), (2, ""), (3, "not\r\nnow"), (3, ""), (9, ""), (None, "")):
+        seat.duty.hear({"type": "failover_answer", "number": number, "error": error})
+    assert seat.blocking.calls[-2:] == [
+        ("answer", clients[0], b"+OK\r\n"),
+        ("answer", clients[2], b"-ERR The coordinator refuses: not  now\r\n"),
+    ]
+
+
+def test_metrics_of_a_primary_and_of_a_replica() -> None:
+    seat = Seat()
+    seat.topology(5, A, [B], durability="async:500:1000")
+    seat.grant()
+    seat.write(100)
+    seat.now += 40 * MS
+    member: Any = Stub(
+        duty=seat.duty, node=seat.duty.node, view=seat.view, leadership=seat.leadership,
+        receipts=Receipts(seat.said.append),
+    )  # fmt: skip
+
+    def seen() -> dict[str, Any]:
+        return {m.name.removeprefix("isthmus_node_"): m.samples[0] for m in member_metrics(member)}
+
+    found = seen()
+    assert found["role"].labels == {"role": "primary", "shard": "0"}
+    assert (found["lag_seconds"].value, found["synced_replicas"].value) == (0.04, 1)
+    assert 1 < found["lease_seconds"].value < 2 and found["lease_requests"].value > 0
+    assert dict(seat.duty.figures())["isthmus_lag_ms"] == 40
+    seat.topology(6, B, [A])
+    found = seen()
+    assert found["role"].labels == {"role": "replica", "shard": "0"}
+    assert (found["lease_seconds"].value, found["demotions"].value) == (0, 1)
+    assert found["primary_silent_seconds"].value == 0.007
+    assert dict(seat.duty.figures())["isthmus_duty"] == "following"
+
+
+def test_a_shard_of_one_copy_needs_no_lease() -> None:
+    seat = Seat()
+    seat.topology(5, A, [])
+    assert seat.duty.lease_left_ms(seat.now) == -1

@@ -92,3 +92,6 @@ def test_a_coordinator_is_seen_as_it_is() -> None:
     assert seen["isthmus_coordinator_epoch"].samples[0].value == 0
     assert seen["isthmus_coordinator_term"].samples[0].value == 1
     assert seen["isthmus_coordinator_commits"].samples[0].name.endswith("_total")
+    assert seen["isthmus_coordinator_receipts_open"].samples[0].value == 0
+    decisions = seen["isthmus_coordinator_decisions"].samples
+    assert {sample.labels["event"] for sample in decisions} >= {"failover", "planned", "receipt"}

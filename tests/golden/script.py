@@ -16,6 +16,9 @@ forty of them, addresses are ports on 127.0.0.1. Commands:
     +0 lease c1 shard=0 [number=]    a node asks the witness | +0 release c1 shard=0
     failover c9 shard=0 [to=] [loss=]  somebody wants another primary; c9 gets the answer
     +0 drained c1 shard=0 offset=9   the primary has handed over
+    +0 wanted c2 shard=0             a client told a replica to lead (CLUSTER FAILOVER)
+    +0 receipt c1 shard=0 name=r1 [kept=no exact=no]   a node tells what it gave up
+    settle r1                        somebody is done with that
     explain [shard=]                 the journal
     restart [shards=]                the coordinator dies and comes back from its store
     backup | restore                 a copy of the store is made, and put back (with a restart)
@@ -82,6 +85,8 @@ class Script:
             yield from self.explain(_options(rest))
         elif verb == "durability":
             yield from self.step(model.SetDurability(durability.parse(rest[0])))
+        elif verb == "settle":
+            yield from self.step(model.Settle(rest[0]))
         elif verb == "persistence":
             yield from self.step(model.SetPersistence(parse(rest[0])))
         else:
@@ -169,7 +174,7 @@ def _message(verb: str, rest: list[str], state: model.State) -> model.Message:
         return model.Probe(name, state.members[name].incarnation)
     connection = int(rest[0].removeprefix("c"))
     options = _options(rest[1:])
-    if verb in ("lease", "release", "drained", "failover"):
+    if verb in ("lease", "release", "drained", "failover", "wanted", "receipt"):
         return _of_shard(verb, connection, options, state)
     if verb == "leave":
         return model.Leave(connection)
@@ -202,6 +207,16 @@ def _of_shard(
     if verb == "failover":
         to = options["to"] * 40 if "to" in options else None
         return model.Failover(connection, 1, number, to, "loss" in options)
+    if verb == "wanted":
+        name = state.connections[connection]
+        return model.Wanted(connection, {"shard": number, "node": name, "number": 4})
+    if verb == "receipt":
+        return model.Receipt(connection, {
+            "shard": number, "epoch": state.shards[number].epoch, "name": options["name"],
+            "keys": ["k", "\x07"], "from_offset": 11, "to_offset": 50, "commands": 3,
+            "key_count": 2, "kept": options.get("kept") != "no",
+            "exact": options.get("exact") != "no",
+        })  # fmt: skip
     epoch = int(options.get("epoch", state.shards[number].epoch))
     body = {"type": verb, "shard": number, "epoch": epoch, "offset": int(options.get("offset", 0))}
     if verb == "drained":
@@ -248,7 +263,8 @@ def _shards(state: model.State) -> str:
 def _frame(frame: dict[str, Any]) -> str:
     if "type" not in frame:
         return _letters(f"answer {frame.get('result') or frame.get('error')}")
-    if frame["type"] in ("fence", "fence_lifted", "handover", "handover_cancelled", "grant"):
+    if frame["type"] in ("fence", "fence_lifted", "handover", "handover_cancelled", "grant",
+                         "receipt_noted", "failover_answer"):  # fmt: skip
         told = [f"{k}={_short(v)}" for k, v in frame.items() if k != "type"]
         return " ".join([frame["type"], *told])
     if frame["type"] == "refused":

@@ -28,6 +28,7 @@ from isthmus.node.replicate.replication import Replication
 from isthmus.wire.crc64 import crc64
 from isthmus.wire.parser import RequestParser
 from isthmus.wire.rdb_reader import RdbReader
+from isthmus.wire.resp import pack
 from isthmus.wire.slots import SLOTS
 from tests.replicate.test_primary import Connection
 from tests.support.store import Store
@@ -315,8 +316,7 @@ class Pair:
             self.taker.step(deadline_ns)
         offset = self.taker.acknowledged(order)
         if offset is not None and self.connected():
-            self.say(b"*5\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$%d\r\n%d\r\n$4\r\nFACK\r\n$%d\r\n%d\r\n"
-                     % (len(b"%d" % offset), offset, len(b"%d" % order), order))  # fmt: skip
+            self.say(pack([b"REPLCONF", b"ACK", b"%d" % offset, b"FACK", b"%d" % order]))
 
     # -- all of it ----------------------------------------------------------------------------
 

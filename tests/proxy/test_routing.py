@@ -525,6 +525,24 @@ def test_what_waited_at_the_old_node_is_sent_on_in_order(make_world: Make) -> No
     assert caller.received() == b"+OK\r\n$1\r\n1\r\n"
 
 
+def test_a_pipeline_that_is_sent_to_a_node_not_heard_of_yet_waits_for_it(make_world: Make) -> None:
+    world = make_world(1)
+    (old,) = world.fakes()
+    caller = world.caller()
+    caller.send(resp(b"SET", LOW, b"1"), get(LOW))
+    old.answer(moved(LOW, 1), moved(LOW, 1), epoch=2)
+    assert caller.received() == b""
+    world.later(10)
+    assert old.requests() == [[b"SET", LOW, b"1"], [b"GET", LOW]], "asked again, in order"
+    old.answer(moved(LOW, 1), moved(LOW, 1), epoch=2)
+    world.proxy.router.apply(read(takeover(True)))
+    new = FakeNode(world, 1)
+    world.later(10)
+    assert new.requests() == [[b"SET", LOW, b"1"], [b"GET", LOW]]
+    new.answer(b"+OK\r\n", b"$1\r\n1\r\n", epoch=2)
+    assert caller.received() == b"+OK\r\n$1\r\n1\r\n"
+
+
 def test_who_lost_a_shard_without_knowing_is_not_believed(make_world: Make) -> None:
     caller, old, _ = taken_over(make_world, False)
     old.answer(b"+OK\r\n", b"$1\r\n1\r\n", epoch=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from isthmus.node.engine.client import ClientState
 from isthmus.node.replicate import primary as module
+from isthmus.node.replicate.full_sync import FullSyncs
 from isthmus.node.replicate.primary import ONLINE, READING, READY, SENDING, WAITING, missing_from
 from isthmus.node.replicate.replication import Replication
 from isthmus.wire.resp import pack
@@ -264,3 +266,16 @@ def test_role_and_info(world: World) -> None:
     info = world.store("INFO", "replication").decode()
     assert f"slave0:ip=10.0.0.7,port=7000,state=online,offset={offset},lag=0\r\n" in info
     assert "connected_slaves:1\r\n" in info and "repl_backlog_active:1\r\n" in info
+
+
+def test_a_file_that_cannot_be_opened_costs_the_replica_its_link_only(
+    world: World, tmp_path: Path
+) -> None:
+    world.store("CONFIG", "SET", "repl-diskless-sync", "no")
+    client = world.client(b"psync2")
+    world.primary.psync(client, "?", -1)
+    replicas = world.primary.take_waiting()
+    syncs = SimpleNamespace(primary=world.primary)
+    FullSyncs.open_for(syncs, replicas, str(tmp_path / "gone"), 10)  # type: ignore[arg-type]
+    assert client.closing
+    assert len(world.primary.replicas) == 0

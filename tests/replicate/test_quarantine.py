@@ -1,4 +1,4 @@
-"""Tails in quarantine: what is kept, what a receipt says, and where a tail is found."""
+"""Tails and their receipts as files, and what the coordinator is told of them."""
 
 from __future__ import annotations
 
@@ -8,117 +8,87 @@ from typing import Any
 
 import pytest
 
+from isthmus.node.cluster.receipts import AGAIN_MS, SAID_MAX, WAITING_MAX, Receipts
 from isthmus.node.commands import load_all
-from isthmus.node.persist.aof_format import Seal, place
-from isthmus.node.persist.aof_scan import AofScanner
-from isthmus.node.replicate.backlog import Backlog
 from isthmus.node.replicate.quarantine import (
-    KEYS_LISTED_MAX,
+    FOLDER,
     Receipt,
-    commands_of,
     count,
+    frame_of,
     keep,
-    tail_from_file,
-    tail_of,
+    note_told,
+    read_receipt,
+    untold,
 )
 from isthmus.wire.resp import pack
 
-REPLID = "a" * 40
+load_all()
+MS = 1_000_000
 
 
-@pytest.fixture(autouse=True, scope="module")
-def commands() -> None:
-    load_all()
-
-
-def receipt(**changed: Any) -> Receipt:
-    fields: dict[str, Any] = {
-        "shard": 1, "epoch": 7, "node": "n", "new_primary": "p", "replid": REPLID,
-        "from_offset": 11, "to_offset": 30, "written_ms": 1_700_000_000_000, **changed,
+def receipt(**changes: Any) -> Receipt:
+    fields = {
+        "shard": 0, "epoch": 5, "node": "a" * 40, "new_primary": "b" * 40, "replid": "c" * 40,
+        "from_offset": 11, "to_offset": 60, "written_ms": 1000,
     }  # fmt: skip
-    return Receipt(**fields)
+    return Receipt(**{**fields, **changes})
 
 
-class Stream:
-    """A replication that has a backlog."""
-
-    def __init__(self, data: bytes) -> None:
-        self.backlog = Backlog(1 << 20)
-        self.backlog.append(data)
+def tail(*lines: str) -> bytes:
+    return b"".join(pack([word.encode() for word in line.split()]) for line in lines)
 
 
-def test_a_tail_is_what_is_behind_the_offset() -> None:
-    data = bytes(range(256)) * 1000
-    for offset in (0, 1, 65_535, 65_536, len(data) - 1):
-        assert tail_of(Stream(data), offset) == data[offset:]
-    assert tail_of(Stream(data), len(data)) == b""
+def test_annotations_of_a_file_do_not_end_the_count() -> None:
+    it = receipt()
+    count(it, tail("SELECT 0", "SET a 1") + b"#S:0123\r\n" + tail("MSET b 1 c 2", "SET a 2"))
+    assert (it.commands, it.key_count, it.keys) == (3, 3, ["a", "b", "c"])
 
 
-def test_a_tail_whose_beginning_is_gone_is_none() -> None:
-    stream = Stream(b"x" * 100)
-    stream.backlog.restart(100)
-    stream.backlog.append(b"y" * 10)
-    assert tail_of(stream, 99) is None
-    assert tail_of(stream, 100) == b"y" * 10
+def test_what_is_kept_is_told_until_it_is_noted(tmp_path: Path) -> None:
+    path = keep(str(tmp_path), receipt(keys=["\u00e9" * 90], key_count=1), tail("SET a 1"))
+    assert path == str(tmp_path / FOLDER / "1000-0-5.json")
+    keep(str(tmp_path), receipt(written_ms=2000, shard=-1), None)  # of no cluster
+    (tmp_path / FOLDER / "3000-0-5.json").write_text("{}")
+    (found,) = untold(str(tmp_path))
+    frame = frame_of(found)
+    assert frame["name"] == "1000-0-5" and frame["keys"][0].isascii()
+    assert len(frame["keys"][0]) == 64
+    note_told(str(tmp_path), "1000-0-5")
+    assert untold(str(tmp_path)) == [] and read_receipt(path).told
+    note_told(str(tmp_path), "nothing of the kind")
+    assert untold(str(tmp_path / "none")) == []
 
 
-def test_a_receipt_counts_changes_and_keys() -> None:
-    data = b"".join(map(pack, (
-        [b"SELECT", b"0"], [b"MULTI"], [b"SET", b"a", b"1"], [b"HSET", b"h", b"f", b"v"], [b"EXEC"],
-        [b"PING"], [b"SET", b"a", b"2"], [b"REPLCONF", b"GETACK", b"*"], [b"DEL", b"x", b"y"],
-    )))  # fmt: skip
-    made = receipt()
-    count(made, data)
-    assert (made.commands, made.key_count, made.keys) == (4, 4, ["a", "h", "x", "y"])
-    assert made.bytes == 20
+@pytest.mark.parametrize(
+    "body", [[], {"shard": 0}, {"shard": "0"}, {"node": 7}, {"sharp": 1}, "x", {"shard": None}]
+)
+def test_what_is_no_receipt_is_refused(tmp_path: Path, body: object) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(body))
+    with pytest.raises(ValueError, match="receipt"):
+        read_receipt(str(path))
 
 
-def test_a_receipt_lists_some_keys_and_counts_all() -> None:
-    made = receipt()
-    count(made, b"".join(pack([b"SET", b"\xff%d" % n, b""]) for n in range(KEYS_LISTED_MAX + 5)))
-    assert (made.key_count, len(made.keys)) == (KEYS_LISTED_MAX + 5, KEYS_LISTED_MAX)
-    assert made.keys[0] == "\\xff0"
+def test_the_coordinator_hears_of_them_again_and_again() -> None:
+    said: list[Any] = []
+    told: list[str] = []
+    it = Receipts(said.append)
+    it.told = told.append
+    it.add({"type": "receipt", "name": "x"})
+    for ms in (1, 200, AGAIN_MS, AGAIN_MS + 1):
+        it.tick(ms * MS)
+    assert len(said) == 2
+    it.noted({"type": "receipt_noted", "name": "y"})
+    it.noted({"type": "receipt_noted"})
+    it.noted({"type": "receipt_noted", "name": "x"})
+    it.tick(99 * AGAIN_MS * MS)
+    assert (len(said), told, it.waiting) == (2, ["x"], 0)
 
 
-def test_annotations_of_an_append_only_file_are_passed_over(tmp_path: Path) -> None:
-    seal, data = Seal(), b""
-    for number, offset in enumerate((50, 80, 120)):
-        piece = pack([b"SET", b"k%d" % number, b"v"]) + place(REPLID, offset)
-        seal.add(piece)
-        data += piece + seal.line()
-    path = tmp_path / "a.aof"
-    path.write_bytes(data)
-    scanner = AofScanner(data)
-    list(scanner)
-    places = list(scanner.places)
-    assert [found.offset for found in places] == [50, 80, 120]
-    assert scanner.placed == scanner.commands == 3
-
-    tail = tail_from_file(str(path), places, 80)
-    assert tail is not None
-    assert [argv[1] for argv, _ in commands_of(tail[0])] == [b"k2"]
-    assert tail[1]
-    # Between two places more comes along than was lost, and the receipt will say so.
-    tail = tail_from_file(str(path), places, 100)
-    assert tail is not None and not tail[1]
-    assert tail_from_file(str(path), places, 49) is None
-
-
-def test_a_place_that_is_none_is_damage() -> None:
-    scanner = AofScanner(pack([b"SET", b"k", b"v"]) + b"#REPL:zz:1\r\n")
-    list(scanner)
-    assert scanner.end is not None and scanner.end.kind == "corrupt"
-
-
-def test_both_files_are_kept(tmp_path: Path) -> None:
-    path = Path(keep(str(tmp_path), receipt(), b"tail"))
-    assert path.parent == tmp_path / "quarantine"
-    assert path.with_suffix(".aof").read_bytes() == b"tail"
-    assert json.loads(path.read_text())["replid"] == REPLID
-    assert sorted(each.suffix for each in path.parent.iterdir()) == [".aof", ".json"]
-
-
-def test_a_receipt_without_a_tail_says_so(tmp_path: Path) -> None:
-    path = Path(keep(str(tmp_path), receipt(kept=False), None))
-    assert not path.with_suffix(".aof").exists()
-    assert json.loads(path.read_text())["kept"] is False
+def test_many_receipts_do_not_fill_the_link() -> None:
+    said: list[Any] = []
+    it = Receipts(said.append)
+    for number in range(WAITING_MAX + 9):
+        it.add({"name": str(number)})
+    it.tick(1)
+    assert (it.waiting, len(said), said[0]["name"]) == (WAITING_MAX, SAID_MAX, "9")

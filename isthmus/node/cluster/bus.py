@@ -17,6 +17,7 @@ waits, and a dead node costs no memory. Messages down one lane arrive in the ord
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -57,6 +58,7 @@ class Lane:
         self.bus = bus
         self.peer = peer
         self.up = False
+        self.since_ms = 0
         self.queue: deque[bytes] = deque()
         self.queued_bytes = 0
         self.told: deque[bytes] = deque(maxlen=TOLD_MAX)
@@ -126,6 +128,7 @@ class Lane:
         if identity != self.peer.id:
             raise FrameError(f"node {identity} listens there")
         self.up = True
+        self.since_ms = int(time.time() * 1000)
 
     async def _carry(self, stream: trio.abc.Stream) -> None:
         """Send what is queued, until the connection ends."""
@@ -210,6 +213,17 @@ class Bus:
         lane = self.lanes.get(node_id)
         if lane is not None:
             lane.tell(message)
+
+    def tell_all(self, message: bytes) -> None:
+        """Say something to every node that can be reached now."""
+        for lane in self.lanes.values():
+            lane.tell(message)
+
+    def links(self) -> list[tuple[str, int, int]]:
+        """The lanes that are up: (node id, since when in Unix ms, bytes that wait)."""
+        return [
+            (name, lane.since_ms, lane.queued_bytes) for name, lane in self.lanes.items() if lane.up
+        ]
 
     def topology_changed(self) -> None:
         """The view has other nodes, or other addresses, than before."""

@@ -50,6 +50,10 @@ ACQUIRE_LEASES = 2
 NOTE_MS = 5
 # A token is an offset above the pump's own answers 0 and 1.
 TOKEN = 2
+# A lease that lasts longer than this ends never: a shard of one copy.
+NO_END_MS = 1 << 40
+# The kind of a client that waits for the coordinator's answer (CLUSTER FAILOVER).
+WISH = b"failover"
 BEHIND = b"NOREPLICAS Not enough good replicas to write: "
 NO_FILE = (
     b"MISCONF durability is fsync and nothing is kept on disk yet: use isthmus persistence set "
@@ -101,6 +105,14 @@ class Duty:
         self._heir = ""
         self._handover_until = 0
         self._acquire_until = 0
+        # How often this process was made a primary, and ceased to be one; and how many clients were
+        # cut off without an answer: for metrics.
+        self.promotions = 0
+        self.demotions = 0
+        self.cut_clients = 0
+        # number -> a client that asked this node to lead.
+        self._wishes: dict[int, ClientState] = {}
+        self._wished = 0
 
     # -- the topology -------------------------------------------------------------------------
 
@@ -141,6 +153,7 @@ class Duty:
             # Or its data is of a stream as of its last run, which may have gone on without it.
             replication.unfollow()
             replication.become_primary()
+            self.promotions += 1
             log(
                 "promoted", level="WARN", shard=shard.number, epoch=shard.epoch,
                 offset=replication.offset, replid=replication.replid,
@@ -165,6 +178,7 @@ class Duty:
         primary = shard.primary
         target = (primary.id, primary.host, primary.port, shard.epoch)
         if demoted:
+            self.demotions += 1
             log("demoted", level="WARN", shard=shard.number, epoch=shard.epoch, by=primary.id)
         self._leave_lead()
         self.state, self.shard, self.epoch = FOLLOWING, shard.number, shard.epoch
@@ -188,12 +202,17 @@ class Duty:
     def _leave_lead(self) -> None:
         """Be a primary no longer: whoever waits for a promise of ours will not have it."""
         if self.state in (LEADING, HANDING, HANDED):
-            cut = self.cut_off()
+            cut = self._cut_off()
             if cut:
                 log("cut_off_unacknowledged", level="WARN", clients=cut)
             self._end_handover(SPREAD_MS if self.state == HANDED else 0)
         self.offsets = {}
         self.unsafe.clear()
+
+    def _cut_off(self) -> int:
+        cut = self.cut_off()
+        self.cut_clients += cut
+        return cut
 
     # -- replicas -----------------------------------------------------------------------------
 
@@ -337,12 +356,12 @@ class Duty:
             return
         if self._refusal == CLUSTERDOWN:
             self.problem = "waits for the lease of its shard"
-            cut = self.cut_off()
+            cut = self._cut_off()
             log("lease_lost", level="WARN", shard=self.shard, epoch=self.epoch, cut_off=cut)
         elif self._refusal:
             self.problem = self._refusal.decode()
             # Nobody is to wait for ever: what became of these writes is not known.
-            cut = self.cut_off() if self.durability.kind == REPLICA else 0
+            cut = self._cut_off() if self.durability.kind == REPLICA else 0
             log("replicas_behind", level="WARN", shard=self.shard, why=self.problem, cut_off=cut)
         else:
             self.problem = ""
@@ -374,9 +393,11 @@ class Duty:
 
     def hear(self, frame: Frame) -> None:
         """An order of the coordinator."""
+        kind = frame.get("type")
+        if kind == "failover_answer":
+            self._answer_wish(frame)
         if (frame.get("shard"), frame.get("epoch")) != (self.shard, self.epoch):
             return
-        kind = frame.get("type")
         if kind == "fence" and self.state == FOLLOWING:
             # What this copy has from now on does not change before somebody leads anew.
             self.fenced = self.epoch
@@ -393,6 +414,28 @@ class Duty:
             self.state = LEADING
             self.leadership.learn(self.view, self.boot_ns())
             self.regate(self.boot_ns())
+
+    def ask_to_lead(self, client: ClientState) -> None:
+        """A client wants this replica to lead: ask for it. The client waits, as WISH."""
+        for number, other in list(self._wishes.items()):
+            if other.blocked is None or other.blocked.kind != WISH or other is client:
+                del self._wishes[number]
+        self._wished += 1
+        self._wishes[self._wished] = client
+        self.say({
+            "type": "failover_wanted", "shard": self.shard, "node": self.view.my_id,
+            "number": self._wished,
+        })  # fmt: skip
+
+    def _answer_wish(self, frame: Frame) -> None:
+        number = frame.get("number")
+        client = self._wishes.pop(number, None) if isinstance(number, int) else None
+        if client is None or client.blocked is None or client.blocked.kind != WISH:
+            return
+        error = str(frame.get("error") or "").encode("ascii", "replace")
+        error = error.replace(b"\r", b" ").replace(b"\n", b" ")
+        reply = b"-ERR The coordinator refuses: " + error + b"\r\n" if error else b"+OK\r\n"
+        self.node.blocking.answer(client, reply)
 
     def _begin_handover(self, heir: str) -> None:
         now = self.boot_ns()
@@ -467,11 +510,56 @@ class Duty:
             "replid": replication.replid,
             "offset": replication.offset,
             "data_epoch": self.data_epoch,
-            "primary_silent_ms": -1 if leads or self.fenced else replication.silent_ms(),
+            "primary_silent_ms": -1 if leads or self.fenced else self.primary_silent_ms(now),
             "lease_left_ms": max(0, min(left // MS, 1 << 40)) if leads else 0,
             "fenced": self.fenced,
             "problem": self.problem[:200],
         }
+
+    def lease_left_ms(self, now: int) -> int:
+        """How long the lease lasts yet; 0: there is none, -1: it never ends."""
+        left = (self.leadership.until_ns - now) // MS
+        return -1 if left > NO_END_MS else max(0, left)
+
+    def leads(self) -> bool:
+        """True for the primary of a shard by the topology, with or without its lease."""
+        return self.state in (LEADING, HANDING, HANDED)
+
+    @property
+    def role(self) -> str:
+        """primary, replica or spare."""
+        return "primary" if self.leads() else "replica" if self.state == FOLLOWING else "spare"
+
+    def figures(self) -> dict[str, str | int]:
+        """The fields of INFO cluster beside Redis' own."""
+        now, me = self.boot_ns(), self.view.me
+        found: dict[str, str | int] = {
+            "isthmus_topology_epoch": self.view.epoch, "isthmus_zone": me.zone if me else "",
+            "isthmus_duty": self.state, "isthmus_durability": str(self.durability),
+        }  # fmt: skip
+        if self.state != IDLE:
+            found |= {
+                "isthmus_shard": self.shard, "isthmus_shard_epoch": self.epoch,
+                "isthmus_data_epoch": self.data_epoch,
+            }  # fmt: skip
+        if self.leads():
+            found |= {
+                "isthmus_lease_left_ms": self.lease_left_ms(now),
+                "isthmus_synced_replicas": len(self._counted()),
+                "isthmus_lag_ms": self.lag_ms(now), "isthmus_lag_bytes": self.lag_bytes(),
+            }  # fmt: skip
+        elif self.state == FOLLOWING:
+            found["isthmus_primary_silent_ms"] = self.primary_silent_ms(now)
+        return found | ({"isthmus_problem": self.problem} if self.problem else {})
+
+    def primary_silent_ms(self, now: int) -> int:
+        """Since the last sign of life of the primary followed; -1: there was none.
+
+        A stream may be still for long, but who leads asks for its lease all the time, whether or
+        not the replication link is up.
+        """
+        signs = (int(self.node.replication.silent_ms()), self.leadership.silent_ms(now))
+        return min((each for each in signs if each >= 0), default=-1)
 
     def _copy_state(self) -> str:
         """How a copy that does not lead is: empty, if it never had the data of the shard."""

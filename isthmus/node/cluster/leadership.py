@@ -39,6 +39,9 @@ class Leadership:
         # Renewals sent, and refused by a voter: for INFO.
         self.asked = 0
         self.refused = 0
+        # Whose requests are a sign of life of this node's primary, under which epoch; and the last.
+        self._followed: tuple[str, int, int] | None = None
+        self.heard_ns = 0
 
     def learn(self, view: ClusterView, now: int) -> None:
         """A topology was taken over."""
@@ -52,6 +55,9 @@ class Leadership:
             for shard in view.shards:
                 self._voter.learn(shard.number, shard.epoch)
         mine = view.my_shard
+        followed = None if mine is None else (mine.primary.id, mine.number, mine.epoch)
+        if followed != self._followed:
+            self._followed, self.heard_ns = followed, 0
         if mine is None or mine.primary.id != self.node_id or view.fenced:
             self.stop()
         else:
@@ -111,8 +117,14 @@ class Leadership:
             answer = None if self._voter is None else self._voter.answer(frame, now)
             if answer is not None:
                 self._send(sender, answer)
+            if (sender, frame.get("shard"), frame.get("epoch")) == self._followed:
+                self.heard_ns = now
         else:
             raise ValueError("not about leases")
+
+    def silent_ms(self, now: int) -> int:
+        """For how long the shard's primary has asked for nothing; -1 if it never did."""
+        return max(0, now - self.heard_ns) // 1_000_000 if self.heard_ns else -1
 
     def _out(self, voter: str, frame: Frame, now: int) -> None:
         """Send a frame of the holder; to the node's own voter directly."""

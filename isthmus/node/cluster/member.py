@@ -1,7 +1,8 @@
 """Member (io): a node as a member of its cluster: what it hears from whom, and what it answers.
 
     the coordinator's link    topologies, policies, grants of the witness, orders for a failover
-    the bus                   what was published elsewhere; requests and grants of leases
+    the bus                   what was published elsewhere; requests and grants of leases; what
+                              nodes tell of themselves
     the duty                  what follows from all that for the shard this node has a copy of
 
 Here they meet, with the clock and the timers they need. A frame that makes no sense is logged and
@@ -24,6 +25,7 @@ from isthmus.node.cluster.bus import Bus
 from isthmus.node.cluster.duty import Duty
 from isthmus.node.cluster.leadership import Leadership
 from isthmus.node.cluster.link import Announcement, CoordinatorLink
+from isthmus.node.cluster.receipts import Receipts
 from isthmus.node.cluster.view import ClusterView
 from isthmus.wire.beats import until_next
 from isthmus.wire.lease import WITNESS
@@ -62,12 +64,34 @@ class Member:
             persistence, disk, self.duty.copy, self.ordered, self.moves,
         )  # fmt: skip
         self.duty.say = self.link.say
+        self.receipts = Receipts(self.link.say)
         self.duty.say_soon = self.link.beat_soon
         if folder is not None:
             self.remember_in(folder)
         self.bus = Bus(self.view, lambda: os.fsencode(node.config.text("requirepass")))
         node.pubsub.forward = self.bus.forward
         node.hear = self.hear
+        self.view.links = self.bus.links
+        self.announce()
+
+    def announce(self) -> None:
+        """Be called as the configuration says, now and when that changes."""
+        config, gossip = self.node.config, self.view.gossip
+        kind, name = "cluster-preferred-endpoint-type", "cluster-announce-hostname"
+
+        def prefer(text: str) -> None:
+            gossip.endpoint_type = text
+
+        def linked() -> bool:
+            session = self.node.ctx.session
+            return session is not None and bool(session.linked)
+
+        gossip.offset = lambda: int(self.node.replication.offset)
+        gossip.to_proxy = linked
+        prefer(config.text(kind))
+        gossip.announce(config.text(name))
+        config.on_change(kind, prefer)
+        config.on_change(name, gossip.announce)
 
     def remember_in(self, folder: Path) -> None:
         """Keep in the data folder which shard the data is of and since which epoch, and recall it
@@ -112,12 +136,18 @@ class Member:
             seconds = ACQUIRE_SECONDS if self.duty.acquiring() else CRON_SECONDS
             await trio.sleep(until_next(seconds, time.monotonic()))
             self.duty.cron()
+            about = self.view.gossip.to_say(boot_ns(), len(self.bus.lanes))
+            if about is not None:
+                self.bus.tell_all(msgpack.packb(about))
+            if self.link.connected:
+                self.receipts.tick(boot_ns())
 
     def topology_changed(self) -> None:
         """The view is another one: the duty, lanes to other nodes and shard channels follow it."""
         node = self.node
         node.ctx.session = None
         self.bus.topology_changed()
+        self.view.gossip.again(boot_ns())
         self.duty.topology_changed()
         if node.moves is not None:
             node.moves.topology_changed()
@@ -144,6 +174,9 @@ class Member:
             frame = msgpack.unpackb(message)
             if not isinstance(frame, dict):
                 raise ValueError("no map")
+            if frame.get("type") == "about":
+                self.view.gossip.hear(node_id, frame)
+                return
             self.leadership.hear(node_id, frame, boot_ns())
         except (ValueError, TypeError) as error:
             log("talk_not_understood", level="WARN", node=node_id, why=str(error))
@@ -155,6 +188,8 @@ class Member:
         try:
             if frame.get("type") == "grant":
                 self.leadership.hear(WITNESS, frame, boot_ns())
+            elif frame.get("type") == "receipt_noted":
+                self.receipts.noted(frame)
             else:
                 self.node.ctx.session = None
                 self.duty.hear(frame)

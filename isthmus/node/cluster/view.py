@@ -15,10 +15,11 @@ replica takes over, the other shards go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from isthmus.node.cluster.gossip import Gossip
 from isthmus.wire.lease import voter_sets
 
 SLOTS: Final = 16384
@@ -95,6 +96,10 @@ class ClusterView:
         # How replies wait for replicas, and how long a lease lasts; 0: a coordinator without any.
         self.durability = ""
         self.lease_ms = 0
+        # What nodes tell of themselves, and the lanes to them as CLUSTER LINKS lists them:
+        # (id, since when in Unix ms, bytes that wait).
+        self.gossip = Gossip(my_id)
+        self.links: Callable[[], list[tuple[str, int, int]]] = list
         self.messages_sent = 0
         self.messages_received = 0
         self.published_sent = 0  # what the bus carried to other nodes, and from them
@@ -133,6 +138,7 @@ class ClusterView:
                 foreign[first : last + 1] = bytes(last + 1 - first)
         self.cluster_id, self.epoch = cluster, epoch
         self.nodes, self.shards, self._owners = nodes, shards, owners
+        self.gossip.forget_others({node.id for node in nodes})
         self.fenced = ""
         self.foreign, self.moves = bytes(foreign), moves
         self.mine[:] = mine  # in place: the execute gate may hold the array
@@ -161,11 +167,30 @@ class ClusterView:
         return self.moved(slot)
 
     def moved(self, slot: int) -> bytes:
-        """`MOVED 3999 127.0.0.1:8501`. The slot must have an owner."""
+        """`MOVED 3999 127.0.0.1:8501`, by the endpoint that is preferred. The slot must have an
+        owner."""
         owner = self._owners[slot]
         if owner is None:
             raise ValueError(f"slot {slot} has no owner")
-        return b"MOVED %d %s:%d" % (slot, owner.primary.host.encode(), owner.primary.port)
+        primary = owner.primary
+        host: bytes | None = primary.host.encode()
+        if not self.gossip.to_proxy():
+            host = self.gossip.endpoint(primary.id, primary.host)
+        return b"MOVED %d %s:%d" % (slot, host or b"", primary.port)
+
+    def health(self, node: NodeInfo) -> bytes:
+        """online, loading (a replica without the data of its shard) or fail: CLUSTER SHARDS."""
+        if not node.alive:
+            return b"fail"
+        return b"online" if self.has_data(node) else b"loading"
+
+    def has_data(self, node: NodeInfo) -> bool:
+        """False for a replica that has not got its shard's data yet, as far as is known here."""
+        if node.primary:
+            return True
+        shard = None if node.shard is None else self.shard(node.shard)
+        synced = shard is not None and node.id in shard.synced
+        return synced or self.gossip.offset_of(node.id) > 0
 
     @property
     def me(self) -> NodeInfo | None:
@@ -228,9 +253,10 @@ class ClusterView:
         flags.append("master" if node.primary else "slave")
         if not node.alive:
             flags.append("fail")
+        hostname = self.gossip.hostname_of(node.id)
         fields = [
             node.id,
-            f"{node.host}:{node.port}@{node.link_port}",
+            f"{node.host}:{node.port}@{node.link_port}" + (f",{hostname}" if hostname else ""),
             ",".join(flags),
             "-" if node.primary or shard is None else shard.primary.id,
             "0",

@@ -388,7 +388,9 @@ def client_pause(ctx: Context, argv: list[bytes]) -> None:
          reply=OK)  # fmt: skip
 def client_unpause(ctx: Context, argv: list[bytes]) -> None:
     """End a pause; clients that waited go on."""
-    ctx.node.blocking.unpause()
+    replication = ctx.node.replication
+    if replication is None or not replication.failover.keeps_pause():
+        ctx.node.blocking.unpause()
     ctx.reply.ok()
 
 

@@ -2,10 +2,11 @@
 
 Everything is answered from the node's cluster view (`ctx.cluster`); a node that runs alone has
 none and refuses, as Redis does without `cluster-enabled`. Texts and shapes are Redis 7.4's. Where
-the clusters differ, the answer says what is true here: there is no gossip bus, so the port after
-`@` is the node's link port, CLUSTER LINKS is empty, and the only reporter of a failure is the
-coordinator. Commands that change the cluster (ADDSLOTS, MEET, FAILOVER ...) are refused in
-cluster_admin.py: the coordinator decides, not a client.
+the clusters differ, the answer says what is true here: the port after `@` is the node's link port,
+CLUSTER LINKS lists the lanes to other nodes and none from them, and the only reporter of a failure
+is the coordinator. A dead node is dropped from CLUSTER SLOTS with the topology that says so; but a
+primary stays while nobody has taken its place, as in Redis, for its slots are nobody else's.
+Commands that change the cluster (ADDSLOTS, MEET, FAILOVER ...) are in cluster_admin.py.
 """
 
 from __future__ import annotations
@@ -102,19 +103,42 @@ def cluster_myshardid(ctx: Context, argv: Argv) -> None:
          tips="NONDETERMINISTIC_OUTPUT", doc_flags="DEPRECATED")  # fmt: skip
 def cluster_slots(ctx: Context, argv: Argv) -> None:
     """Reply with each range of slots and the nodes that serve it, the primary first."""
-    rows = list(view_of(ctx).ranges())
+    view = view_of(ctx)
+    rows = list(view.ranges())
     ctx.reply.array(len(rows))
     for first, last, shard in rows:
-        nodes = [shard.primary, *(node for node in shard.replicas if node.alive)]
+        nodes = [shard.primary]
+        nodes += [node for node in shard.replicas if node.alive and view.has_data(node)]
         ctx.reply.array(2 + len(nodes))
         ctx.reply.integer(first)
         ctx.reply.integer(last)
         for node in nodes:
-            ctx.reply.array(4)
-            ctx.reply.bulk(node.host.encode())
-            ctx.reply.integer(node.port)
-            ctx.reply.bulk(node.id.encode())
-            ctx.reply.map(0)  # no further ways to reach the node
+            slots_node(ctx, view, node)
+
+
+def slots_node(ctx: Context, view: Any, node: Any) -> None:
+    """One node of CLUSTER SLOTS: the endpoint that is preferred, and the other ways to call it."""
+    reply, kind = ctx.reply, view.gossip.endpoint_type
+    hostname = view.gossip.hostname_of(node.id)
+    others = [(b"ip", node.host.encode())] if kind != "ip" else []
+    others += [(b"hostname", hostname.encode())] if hostname and kind != "hostname" else []
+    reply.array(4)
+    endpoint(ctx, view, node)
+    reply.integer(node.port)
+    reply.bulk(node.id.encode())
+    reply.map(len(others))
+    for name, value in others:
+        reply.bulk(name)
+        reply.bulk(value)
+
+
+def endpoint(ctx: Context, view: Any, node: Any) -> None:
+    """How a node is called; null if clients are to take the host they are connected to."""
+    name = view.gossip.endpoint(node.id, node.host)
+    if name is None:
+        ctx.reply.null()
+    else:
+        ctx.reply.bulk(name)
 
 
 @command("CLUSTER SHARDS", since="7.0.0", group="cluster", flags=LOADING | STALE,
@@ -136,13 +160,14 @@ def cluster_shards(ctx: Context, argv: Argv) -> None:
         ctx.reply.bulk(b"nodes")
         ctx.reply.array(len(nodes))
         for node in nodes:
-            shard_node(ctx, node)
+            shard_node(ctx, view, node)
 
 
-def shard_node(ctx: Context, node: Any) -> None:
+def shard_node(ctx: Context, view: Any, node: Any) -> None:
     """One node of CLUSTER SHARDS."""
     reply, host = ctx.reply, node.host.encode()
-    reply.map(7)
+    hostname = view.gossip.hostname_of(node.id).encode()
+    reply.map(8 if hostname else 7)
     reply.bulk(b"id")
     reply.bulk(node.id.encode())
     reply.bulk(b"port")
@@ -150,22 +175,37 @@ def shard_node(ctx: Context, node: Any) -> None:
     reply.bulk(b"ip")
     reply.bulk(host)
     reply.bulk(b"endpoint")
-    reply.bulk(host)
+    reply.bulk(view.gossip.endpoint(node.id, node.host) or b"")
+    if hostname:
+        reply.bulk(b"hostname")
+        reply.bulk(hostname)
     reply.bulk(b"role")
     reply.bulk(b"master" if node.primary else b"replica")
     reply.bulk(b"replication-offset")
-    reply.integer(0)
+    reply.integer(view.gossip.offset_of(node.id))
     reply.bulk(b"health")
-    reply.bulk(b"online" if node.alive else b"fail")
+    reply.bulk(view.health(node))
 
 
 @command("CLUSTER LINKS", since="7.0.0", group="cluster", flags=STALE,
          complexity="O(N) where N is the total number of Cluster nodes", reply=ARRAY,
          tips="NONDETERMINISTIC_OUTPUT")  # fmt: skip
 def cluster_links(ctx: Context, argv: Argv) -> None:
-    """Reply with the links of the cluster bus: none, for nodes do not gossip."""
-    view_of(ctx)
-    ctx.reply.empty_array()
+    """Reply with the lanes to other nodes that are up, and how much waits in them."""
+    reply, links = ctx.reply, view_of(ctx).links()
+    reply.array(len(links))
+    for node, since_ms, waiting in links:
+        reply.map(6)
+        for name, text in ((b"direction", b"to"), (b"node", node.encode())):
+            reply.bulk(name)
+            reply.bulk(text)
+        reply.bulk(b"create-time")
+        reply.integer(since_ms)
+        reply.bulk(b"events")
+        reply.bulk(b"rw" if waiting else b"r")
+        for name in (b"send-buffer-allocated", b"send-buffer-used"):
+            reply.bulk(name)
+            reply.integer(waiting)
 
 
 @command("CLUSTER KEYSLOT key", since="3.0.0", group="cluster", flags=STALE,

@@ -1,25 +1,33 @@
-"""CLUSTER sub-commands that change a cluster: understood, and refused with the reason.
+"""CLUSTER sub-commands that change a cluster: passed on, or refused with what to do instead.
 
 Who is a member, which node serves which slots and in which epoch is decided by the coordinator and
 committed in its store before a node hears of it; a client that told one node otherwise would make
 two truths. So these are declared (COMMAND, access lists and proxies know them, arities are
-checked), a node that runs alone answers as a Redis without `cluster-enabled`, and a member says who
-decides.
+checked), a node that runs alone answers as a Redis without `cluster-enabled`, and a member names
+the command of `isthmus` that does it. CLUSTER FAILOVER is passed on: a replica asks the coordinator
+to lead, and replies OK when that has begun.
 """
 
 from __future__ import annotations
 
 from isthmus.node.commands.cluster import view_of
 from isthmus.node.engine.context import Context
-from isthmus.node.engine.errors import RedisError
+from isthmus.node.engine.errors import SYNTAX, RedisError
 from isthmus.node.engine.registry import OK, command
 from isthmus.node.engine.spec import ADMIN, NO_ASYNC_LOADING, NOSCRIPT, STALE
 
 CHANGING = NO_ASYNC_LOADING | ADMIN | STALE
-SLOTS_OURS = b"slots are given out by the coordinator"
-MEMBERS_OURS = b"members are admitted and let go by the coordinator"
-EPOCHS_OURS = b"epochs are made by the coordinator"
-ROLES_OURS = b"the coordinator decides who is a primary"
+SLOTS_OURS = b"the coordinator gives out slots, see isthmus scale and isthmus rebalance"
+JOIN_OURS = b"a node joins by itself, see isthmus node --coordinator"
+MEMBERS_OURS = b"the coordinator lets members go, see isthmus drain"
+EPOCHS_OURS = b"the coordinator makes epochs, see isthmus status"
+ROLES_OURS = b"the coordinator places replicas, see isthmus up --replicas and isthmus failover"
+STORE_OURS = b"the cluster is in the coordinator's store, see isthmus status"
+# The state of a duty (node/cluster/duty.py) that is a replica's.
+FOLLOWING = "following"
+# How long the coordinator is given to say whether it will.
+ANSWER_MS_MAX = 2000
+NO_ANSWER = b"-ERR The coordinator does not answer; isthmus status tells how it is\r\n"
 SLOT_COUNT = "O(N) where N is the total number of hash slot arguments"
 RANGE_COUNT = (
     "O(N) where N is the total number of the slots between the start slot and end slot arguments."
@@ -78,8 +86,8 @@ def cluster_setslot(ctx: Context, argv: list[bytes]) -> None:
 @command("CLUSTER MEET ip port [cluster-bus-port]", since="3.0.0", group="cluster", flags=CHANGING,
          complexity="O(1)", reply=OK)  # fmt: skip
 def cluster_meet(ctx: Context, argv: list[bytes]) -> None:
-    """Refuse: members are admitted by the coordinator."""
-    refuse(ctx, argv, MEMBERS_OURS)
+    """Refuse: members come by themselves."""
+    refuse(ctx, argv, JOIN_OURS)
 
 
 @command("CLUSTER FORGET node-id", since="3.0.0", group="cluster", flags=CHANGING,
@@ -101,7 +109,7 @@ def cluster_reset(ctx: Context, argv: list[bytes]) -> None:
          reply=OK)  # fmt: skip
 def cluster_saveconfig(ctx: Context, argv: list[bytes]) -> None:
     """Refuse: the configuration of the cluster is in the coordinator's store."""
-    refuse(ctx, argv, b"the configuration of the cluster is in the coordinator's store")
+    refuse(ctx, argv, STORE_OURS)
 
 
 @command("CLUSTER BUMPEPOCH", since="3.0.0", group="cluster", flags=CHANGING, complexity="O(1)",
@@ -121,12 +129,24 @@ def cluster_set_config_epoch(ctx: Context, argv: list[bytes]) -> None:
 @command("CLUSTER FAILOVER [FORCE | TAKEOVER]", since="3.0.0", group="cluster", flags=CHANGING,
          complexity="O(1)", reply=OK)  # fmt: skip
 def cluster_failover(ctx: Context, argv: list[bytes]) -> None:
-    """Refuse: the coordinator decides who is a primary."""
-    refuse(ctx, argv, ROLES_OURS)
+    """Ask the coordinator to let this replica lead; reply OK when the hand-over has begun.
+
+    FORCE and TAKEOVER ask for no less: where the primary is gone the coordinator is at it already,
+    and to lose writes is for an operator to say (isthmus failover --accept-loss).
+    """
+    view_of(ctx)
+    if len(argv) > 3 or (len(argv) == 3 and argv[2].upper() not in (b"FORCE", b"TAKEOVER")):
+        raise RedisError(SYNTAX)
+    duty = ctx.node.duty
+    if duty is None or duty.state != FOLLOWING:
+        raise RedisError(b"ERR You should send CLUSTER FAILOVER to a replica")
+    if not ctx.block(b"failover", [], argv, ctx.now_ms + ANSWER_MS_MAX, NO_ANSWER):
+        raise RedisError(b"ERR CLUSTER FAILOVER is not possible in a transaction or a script")
+    duty.ask_to_lead(ctx.session)
 
 
 @command("CLUSTER REPLICATE node-id", since="3.0.0", group="cluster", flags=CHANGING,
          complexity="O(1)", reply=OK)  # fmt: skip
 def cluster_replicate(ctx: Context, argv: list[bytes]) -> None:
-    """Refuse: the coordinator decides who is a primary."""
+    """Refuse: the coordinator places replicas."""
     refuse(ctx, argv, ROLES_OURS)

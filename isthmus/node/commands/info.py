@@ -348,6 +348,8 @@ def latencystats_section(ctx: Context, facts: Facts) -> Iterator[Field]:
 
 def cluster_section(ctx: Context, facts: Facts) -> Iterator[Field]:
     yield "cluster_enabled", 0 if ctx.cluster is None else 1
+    if ctx.node.duty is not None:
+        yield from ctx.node.duty.figures().items()
 
 
 def keyspace_section(ctx: Context, facts: Facts) -> Iterator[Field]:

@@ -40,6 +40,7 @@ LINK_STATES = {"connecting": b"connect", "syncing": b"sync", "streaming": b"conn
 NO_SYNC = b"ERR this server sends no replica anything"
 RDB_ONLY = b"rdb-only"
 RDB_ONLY_RANGE = b"ERR value is out of range, value must between 0 and 1"
+NO_FAILOVER = "no-failover"
 NO_REPLICAS = b"ERR FAILOVER requires connected replicas."
 
 
@@ -123,6 +124,8 @@ def become(ctx: Context, argv: list[bytes]) -> None:
     if ctx.cluster is not None:
         raise RedisError(b"ERR REPLICAOF not allowed in cluster mode.")
     replication = ctx.node.replication
+    if replication is not None and replication.failover.state != NO_FAILOVER:
+        raise RedisError(b"ERR REPLICAOF not allowed while failing over.")
     if argv[1].lower() == b"no" and argv[2].lower() == b"one":
         if replication is not None:
             replication.unfollow()
@@ -161,33 +164,53 @@ def slaveof(ctx: Context, argv: list[bytes]) -> None:
 @command("FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]", since="6.2.0",
          group="server", flags=ADMIN | NOSCRIPT | STALE, complexity="O(1)", reply=OK)  # fmt: skip
 def failover(ctx: Context, argv: list[bytes]) -> None:
-    """Give the role of the primary to a replica; there is none."""
+    """Give the role of the primary to a replica that has everything, and follow it."""
     if ctx.cluster is not None:
         raise RedisError(b"ERR FAILOVER not allowed in cluster mode.")
-    if len(argv) == 2 and argv[1].lower() == b"abort":
-        raise RedisError(b"ERR No failover in progress.")
     replication = ctx.node.replication
+    idle = replication is None or replication.failover.state == NO_FAILOVER
+    if len(argv) == 2 and argv[1].lower() == b"abort":
+        if idle:
+            raise RedisError(b"ERR No failover in progress.")
+        replication.failover.abort("a client asked for that")
+        ctx.reply.ok()
+        return
+    host, port, timeout, force = failover_words(argv)
+    if not idle:
+        raise RedisError(b"ERR FAILOVER already in progress.")
     if replication is not None and replication.role == "replica":
         raise RedisError(b"ERR FAILOVER is not valid when server is a replica.")
-    seen: set[bytes] = set()
+    if replication is None or not replication.primary.replicas:
+        raise RedisError(NO_REPLICAS)
+    if force and not (timeout and host):
+        raise RedisError(
+            b"ERR FAILOVER with force option requires both a timeout and target HOST and IP."
+        )
+    replication.failover.begin(host, port, timeout, force)
+    ctx.reply.ok()
+
+
+def failover_words(argv: list[bytes]) -> tuple[bytes, int, int, bool]:
+    """Host and port, the time in ms (0 for none), and whether it is forced then."""
+    host, port, timeout, force = b"", 0, 0, False
     at = 1
     while at < len(argv):
         word, left = argv[at].lower(), len(argv) - at - 1
-        if word in seen:
-            raise syntax()
-        seen.add(word)
-        if word == b"timeout" and left >= 1:
-            if integer(argv[at + 1]) <= 0:
+        if word == b"timeout" and left >= 1 and not timeout:
+            timeout = integer(argv[at + 1])
+            if timeout <= 0:
                 raise RedisError(b"ERR FAILOVER timeout must be greater than 0")
             at += 2
-        elif word == b"to" and left >= 2:
-            bounded(argv[at + 2], -INT32_MAX - 1, INT32_MAX, BAD_INTEGER)
+        elif word == b"to" and left >= 2 and not host:
+            port = bounded(argv[at + 2], -INT32_MAX - 1, INT32_MAX, BAD_INTEGER)
+            host = argv[at + 1]
             at += 3
-        elif word == b"force":
+        elif word == b"force" and not force:
+            force = True
             at += 1
         else:
             raise syntax()
-    raise RedisError(NO_REPLICAS)
+    return host, port, timeout, force
 
 
 @command("REPLCONF", since="3.0.0", group="server", arity=-1,
@@ -248,7 +271,10 @@ def acknowledged(ctx: Context, argv: list[bytes], at: int) -> None:
 
 
 def snapshot_only(ctx: Context, argv: list[bytes]) -> bool:
-    """Send a snapshot, and end the connection, if the client asked for no more; True if so."""
+    """Send a snapshot, and end the connection, if the client asked for no more; True if so.
+
+    PSYNC is told of id and offset before it, SYNC of nothing, as in Redis.
+    """
     wishes = ctx.session.sync_wishes
     node = ctx.node
     if node.persistence is None or node.replication is None:
@@ -257,7 +283,8 @@ def snapshot_only(ctx: Context, argv: list[bytes]) -> bool:
         return False
     if not ctx.block(b"snapshot", [], argv, 0):
         raise RedisError(NO_SYNC)
-    node.persistence.snapshots.send_to(ctx.session)
+    told = ctx.spec.name == b"psync"
+    node.persistence.snapshots.send_to(ctx.session, node.replication.full_resync if told else bytes)
     return True
 
 
@@ -276,6 +303,11 @@ def sync(ctx: Context, argv: list[bytes]) -> None:
 def psync(ctx: Context, argv: list[bytes]) -> None:
     """Go on with the stream of changes from an offset, or send the data as it stands before it."""
     offset = integer(argv[2])
+    replication = ctx.node.replication
+    if len(argv) > 3 and argv[3].lower() == b"failover" and replication is not None:
+        if ctx.cluster is not None:
+            raise RedisError(b"ERR FAILOVER not allowed in cluster mode.")
+        replication.failover.admit(argv[1].decode("ascii", "replace").lower())
     if not snapshot_only(ctx, argv):
         replid = argv[1].decode("ascii", "replace").lower()
         ctx.node.replication.primary.psync(ctx.session, replid, offset)

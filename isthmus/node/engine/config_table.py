@@ -45,7 +45,8 @@ EFFECTIVE = frozenset(
     acl-pubsub-default aclfile acllog-max-len aof-load-truncated aof-rewrite-incremental-fsync
     aof-timestamp-enabled appenddirname appendfilename appendfsync appendonly
     auto-aof-rewrite-min-size auto-aof-rewrite-percentage bind bind-source-addr busy-reply-threshold
-    client-output-buffer-limit client-query-buffer-limit databases dbfilename dir
+    client-output-buffer-limit client-query-buffer-limit cluster-announce-hostname
+    cluster-preferred-endpoint-type databases dbfilename dir
     enable-debug-command enable-module-command enable-protected-configs hash-max-listpack-entries
     hash-max-listpack-value hide-user-data-from-log hll-sparse-max-bytes latency-monitor-threshold
     latency-tracking latency-tracking-info-percentiles lfu-decay-time lfu-log-factor

@@ -35,6 +35,8 @@ class CutStream:
         self.client = client
         self.path = f"client {client.address}"
         self.head = head
+        # What is said before it.
+        self.greeting = b""
         self.mark = mark
         self.by_loop = by_loop
         self.size = 0
@@ -45,7 +47,7 @@ class CutStream:
     async def write_beside(self) -> None:
         """Send everything; raises CutFailed, or CutCancelled if the client is gone."""
         try:
-            self.client.peer.send(b"$EOF:" + self.mark + b"\r\n")
+            self.client.peer.send(self.greeting + b"$EOF:" + self.mark + b"\r\n")
             await self.write(self.head)
             while True:
                 await next_piece(self.cut, PIECE_BYTES, self.by_loop)

@@ -184,17 +184,19 @@ class Snapshots:
         self.begin(Job(file, SNAPSHOT, done))
         return True
 
-    def send_to(self, client: Any) -> None:
-        """Send a client a snapshot of the data as it stands, when no other cut is under way."""
-        self.stream(lambda: self._stream_of(client))
+    def send_to(self, client: Any, greeting: Callable[[], bytes] = bytes) -> None:
+        """Send a client a snapshot of the data as it stands, when no other cut is under way;
+        before it what `greeting` says as the cut begins."""
+        self.stream(lambda: self._stream_of(client, greeting))
 
-    def _stream_of(self, client: Any) -> Job | None:
+    def _stream_of(self, client: Any, greeting: Callable[[], bytes]) -> Job | None:
         if client.peer is None:
             return None
         mark = self.node.random_bytes(20).hex().encode()
         stream = CutStream(
             self.new_cut(), client, self.head(False), mark, self.background is not None
         )
+        stream.greeting = greeting()
         return Job(stream, STREAM, lambda problem: None)
 
     def stream(self, make: Callable[[], Job | None]) -> None:

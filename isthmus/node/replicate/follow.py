@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ import trio
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import GATE_BUSY, GATE_REPLICA
 from isthmus.node.replicate.apply import StreamApplier, StreamError
+from isthmus.node.replicate.backoff import LOST, REFUSED, SPOILT, Backoff
 from isthmus.node.replicate.full_load import Loaded, PayloadRefused, Spool, load, take_over
 from isthmus.node.replicate.quarantine import Receipt, count, keep, tail_from_file, tail_of
 from isthmus.node.replicate.replica import (
@@ -57,8 +59,6 @@ SLICE_NS = 5_000_000
 BUSY_SECONDS = 0.005
 TICK_SECONDS = 0.1
 ACK_SECONDS = 1.0
-BACKOFF_SECONDS = 0.05
-BACKOFF_SECONDS_MAX = 1.0
 # Who waits for these goes on waiting when the node begins to follow; all others are cut off.
 WAIT_ON = (b"postponed", b"suspended", b"snapshot", b"aof")
 ROLE_CHANGED = (
@@ -68,10 +68,19 @@ ROLE_CHANGED = (
 SYNCS_NOTED_MAX = 1024
 # Bytes that wait to be sent: acknowledgements to a primary that does not read.
 OUT_BYTES_MAX = 64 * 1024
+# What a fault of ours raises, in a command of the stream or in loading: it ends one connection.
+FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, BufferError, LookupError, MemoryError,
+    RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 
 
 class LinkLost(Exception):
     """The connection ended, for a reason worth telling."""
+
+
+class LinkRefused(LinkLost):
+    """The primary does not want us, and will say so again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +125,9 @@ class Follower:
         self.loading = False
         self.sync_bytes = 0
         self.sync_bytes_total = -1
-        self.got_through = False
+        # How the last connection ended, and since when it has carried the stream (monotonic).
+        self.ended = LOST
+        self.streaming_since: float | None = None
         # (bytes written to the append only file, the offset of the stream that they reach).
         self.written: deque[tuple[int, int]] = deque()
         self.on_disk = 0
@@ -125,6 +136,9 @@ class Follower:
         config = node.config
         config.on_change("replica-read-only", self._regate)
         config.on_change("replica-serve-stale-data", self._regate)
+        # Another login may be one that the primary takes: it is tried at once.
+        for name in ("masteruser", "masterauth"):
+            config.on_change(name, lambda text: self.changed.set())
 
     # -- what is decided ----------------------------------------------------------------------
 
@@ -246,23 +260,25 @@ class Follower:
 
     async def run(self) -> None:
         """Follow whom there is to follow, until cancelled."""
-        pause = BACKOFF_SECONDS
+        backoff, aimed = Backoff(), None
         while True:
             self.changed = trio.Event()
             target = self.target
             if target is None or self.paused:
                 await self.changed.wait()
                 continue
-            self.got_through = False
+            if target != aimed:
+                backoff, aimed = Backoff(in_shard=bool(target.node_id)), target
+            self.ended, self.streaming_since = LOST, None
             with trio.CancelScope() as self.scope:
                 await self.attempt(target)
             self.scope = None
             self._set_state(CONNECTING)
             if self.target != target:
-                pause = BACKOFF_SECONDS
                 continue
             log("primary_lost", level="WARN", host=target.host, port=target.port, why=self.problem)
-            pause = BACKOFF_SECONDS if self.got_through else min(2 * pause, BACKOFF_SECONDS_MAX)
+            since = self.streaming_since
+            pause = backoff.after(self.ended, -1 if since is None else time.monotonic() - since)
             with trio.move_on_after(pause):
                 await self.changed.wait()
 
@@ -289,14 +305,24 @@ class Follower:
                 await self.receive(stream, link)
         except* (LinkLost, OSError, PayloadRefused, trio.BrokenResourceError) as group:
             self.problem = "; ".join(str(error) or repr(error) for error in leaves(group))
+            if any(isinstance(error, LinkRefused) for error in leaves(group)):
+                self.ended = REFUSED
         except* StreamError as group:
-            self.problem = "; ".join(map(str, leaves(group)))
-            self.in_step = False
-            self.applier = None
-            log("stream_refused", level="ERROR", why=self.problem, then="full sync")
+            self.spoilt(group)
+        except* FAULTS as group:
+            log("stream_fault", level="ERROR", traceback="".join(traceback.format_exception(group)))
+            self.spoilt(group)
         finally:
             self.drop_payload()
             self.hide_link()
+
+    def spoilt(self, group: BaseExceptionGroup[Any]) -> None:
+        """Something of the stream was not applied: the data is not the primary's any more."""
+        self.problem = "; ".join(str(error) or repr(error) for error in leaves(group))
+        self.ended = SPOILT
+        self.in_step = False
+        self.applier = None
+        log("stream_refused", level="ERROR", why=self.problem, then="full sync")
 
     def introduction(self, target: Target) -> Introduction:
         """What we say to a primary."""
@@ -309,6 +335,7 @@ class Follower:
             replid=replid, offset=offset, address=config.text("replica-announce-ip"),
             user=config.text("masteruser"), password=self.password(target),
             node_id=self.node.run_id if target.node_id else "", epoch=target.epoch,
+            failover=replication.failover.state != "no-failover",
         )  # fmt: skip
 
     def password(self, target: Target) -> str:
@@ -413,6 +440,7 @@ class Follower:
             self.sync_bytes += len(event.data)
             await trio.lowlevel.checkpoint()
         elif isinstance(event, FullSync):
+            self.replication.failover.answered()
             self.full_sync = event
             self._set_state(SYNCING)
             self.quarantine(event)
@@ -424,13 +452,16 @@ class Follower:
         elif isinstance(event, PayloadEnds):
             await self.load()
         elif isinstance(event, PartialSync):
+            self.replication.failover.answered()
             self.replication.rename_stream(event.replid)
             if self.applier is None:
                 self.applier = StreamApplier(self.node)
             self.applier.restart()
             self.stream_begins("partial")
         elif isinstance(event, Failed):
-            raise LinkLost(event.reason)
+            if event.refused:
+                self.replication.failover.abort(event.reason)
+            raise (LinkRefused if event.refused else LinkLost)(event.reason)
 
     # -- what is given up ---------------------------------------------------------------------
 
@@ -522,7 +553,7 @@ class Follower:
         self.applier.asked = self.acknowledge
         self.show_link()
         self._set_state(STREAMING)
-        self.got_through = True
+        self.streaming_since = time.monotonic()
         # A primary that sent a marked payload goes on only when it hears of us.
         self.acknowledge()
         log("in_sync", kind=kind, replid=self.replication.replid, offset=self.replication.offset)

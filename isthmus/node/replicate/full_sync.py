@@ -27,6 +27,7 @@ from isthmus.node.persist.snapshot import STREAM, Job
 from isthmus.node.persist.snapshot_format import end_mark
 from isthmus.node.replicate.primary import SENDING, WINDOW_BYTES, AttachedReplica, Primary
 from isthmus.wire.crc64 import extend
+from isthmus.wire.logs import log
 
 PIECE_BYTES = 128 * 1024
 LOOK_SECONDS = 0.002
@@ -152,9 +153,19 @@ class FullSyncs:
     def open_for(self, replicas: list[AttachedReplica], path: str, size: int) -> None:
         """Give every replica the file."""
         for replica in replicas:
-            if replica.peer() is not None:
-                self.primary.saved(replica, open(path, "rb"), size)
-        os.unlink(path)
+            if replica.peer() is None:
+                continue
+            try:
+                file = open(path, "rb")
+            except OSError as error:
+                # It comes again, when there may be descriptors or a folder again.
+                self.primary.cut_off(replica, f"the file of its full sync: {error}")
+            else:
+                self.primary.saved(replica, file, size)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            log("cut_not_removed", level="ERROR", file=path, why=str(error))
 
     def over(self, replicas: list[AttachedReplica], problem: str | None) -> None:
         """The cut has been written or not: those who got half of it are cut off."""

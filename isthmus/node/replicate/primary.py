@@ -46,6 +46,7 @@ SHARD_PING_MS = 400
 EOF, PSYNC2, RDB_ONLY = b"eof", b"psync2", b"rdb-only"
 GETACK = pack([b"REPLCONF", b"GETACK", b"*"])
 PING = pack([b"PING"])
+FAILING_OVER = b"NOMASTERLINK Can't SYNC while failing over"
 NOT_IN_SYNC = b"NOMASTERLINK Can't SYNC while not connected with my master"
 OTHER_EPOCH = b"ERR this node leads its shard at epoch %d, and you ask for epoch %d"
 WAITERS = (b"replicas", b"aof")
@@ -163,6 +164,8 @@ class Primary:
 
     def _admit(self, client: ClientState) -> None:
         replication = self.replication
+        if replication.failover.state != "no-failover":
+            raise RedisError(FAILING_OVER)
         if replication.role != "primary" and replication.state != "streaming":
             raise RedisError(NOT_IN_SYNC)
         duty = self.node.duty
@@ -273,8 +276,7 @@ class Primary:
             replica.acked = replication.offset
             replica.moved_ms = self.node.clock.now_ms
             if not replica.old:
-                start = replication.replid.encode(), replication.offset
-                replica.greeting += b"+FULLRESYNC %s %d\r\n" % start
+                replica.greeting += replication.full_resync()
         self.keep()
         self.stir()
         return chosen
@@ -381,6 +383,7 @@ class Primary:
             self.regate()
         if replica.node_id and self.node.duty is not None:
             self.node.duty.replica_has(replica.node_id, replica.acked)
+        self.replication.failover.look()
         self.wake_waiting()
 
     def wake_waiting(self) -> None:
@@ -456,6 +459,7 @@ class Primary:
         now_ms = self.node.clock.now_ms
         replication = self.replication
         replication.note_time(now_ms)
+        replication.failover.look()
         if not self.replicas:
             ttl_ms = self.config.integer("repl-backlog-ttl") * SECOND_MS
             alone = replication.recording and self.alone_since_ms and self.node.cluster is None

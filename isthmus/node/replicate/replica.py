@@ -11,8 +11,9 @@ What is said, in Redis' own words (a replica asks, the primary answers):
     REPLCONF isthmus-tail replid            in a cluster, if there is data; how far the primary
                                             has that stream, :-1 if it does not know it
     REPLCONF isthmus-move ID                to fetch the slots of a move (node/moves)
-    PSYNC replid offset                     `offset` is that of the first byte that is not here
-                                            yet; ? -1: everything
+    PSYNC replid offset [FAILOVER]          `offset` is that of the first byte that is not here
+                                            yet; ? -1: everything; FAILOVER: lead, and let us
+                                            follow
 
     +FULLRESYNC replid offset               a snapshot follows, then the stream behind `offset`
         $<length>, the bytes                or  $EOF:<mark of 40 bytes>, bytes, the mark
@@ -110,7 +111,8 @@ Event = Send | FullSync | PayloadBegins | Payload | PayloadEnds | PartialSync | 
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """Who we are and what we have. `replid` "?" with `offset` -1 asks for everything."""
+    """Who we are and what we have. `replid` "?" with `offset` -1 asks for everything; `failover`:
+    the other one shall lead."""
 
     port: int
     replid: str = "?"
@@ -120,6 +122,7 @@ class Introduction:
     password: str = ""
     node_id: str = ""
     epoch: int = 0
+    failover: bool = False
     move: str = ""
 
 
@@ -226,7 +229,10 @@ class ReplicaLink:
         elif not self.expected:
             # Only now: a primary that refused us would not be asked for its data.
             self.state = PSYNC
-            events.append(Send(pack([b"PSYNC", self.me.replid.encode(), b"%d" % self.me.offset])))
+            asked = [b"PSYNC", self.me.replid.encode(), b"%d" % self.me.offset]
+            if self.me.failover:
+                asked.append(b"FAILOVER")
+            events.append(Send(pack(asked)))
 
     def _in_psync(self, line: bytes, events: list[Event]) -> None:
         words = line.split()
@@ -241,7 +247,9 @@ class ReplicaLink:
                 replid = words[1].decode() if len(words) == 2 else self.me.replid
                 events.append(PartialSync(replid))
                 return
-        self._fail(events, f"PSYNC was answered by {shown(line)}")
+        # What asks to come again later is no refusal of what was asked.
+        refused = not line.startswith((b"-NOMASTERLINK", b"-LOADING"))
+        self._fail(events, f"PSYNC was answered by {shown(line)}", refused)
 
     # -- the payload --------------------------------------------------------------------------
 

@@ -18,12 +18,15 @@ from typing import Any
 from isthmus.node.engine.effect_log import Effect
 from isthmus.node.persist.aof_format import NO_DB, encode_batch
 from isthmus.node.replicate.backlog import Backlog, Older
+from isthmus.node.replicate.failover import Failover
 from isthmus.node.replicate.primary import Primary
 
 PRIMARY, REPLICA = "primary", "replica"
 NO_ID = "0" * 40
 # At ten a second, a minute.
 TIMES_MAX = 600
+# Without a look at the time for so long, the process was stopped.
+STILL_MS = 1000
 SIZE = "repl-backlog-size"
 STREAMING = "streaming"
 READ_ONLY = b"READONLY You can't write against a read only replica."
@@ -55,8 +58,10 @@ class Replication:
         self.messages = False
         # (offset, Unix ms) of how far the stream was when, for a while.
         self._times: deque[tuple[int, int]] = deque(maxlen=TIMES_MAX)
+        self._looked_ms = 0
         # Those who follow this node.
         self.primary = Primary(self)
+        self.failover = Failover(self)
         node.config.on_change(SIZE, self._resized)
 
     @property
@@ -70,9 +75,14 @@ class Replication:
         return self.recording or (self.role == REPLICA and self.follower.in_step)
 
     def note_time(self, now_ms: int) -> None:
-        """Note how far the stream is at this time (Unix ms), now and then."""
+        """Note how far the stream is at this time (Unix ms), now and then.
+
+        What is new after a long gap was written before it: the process stood still.
+        """
+        looked, self._looked_ms = self._looked_ms, now_ms
         if not self._times or self._times[-1][0] != self.offset:
-            self._times.append((self.offset, now_ms))
+            stood = 0 < looked < now_ms - STILL_MS
+            self._times.append((self.offset, looked if stood else now_ms))
 
     def times_behind(self, offset: int) -> tuple[int, int]:
         """From when to when what is behind `offset` was written, Unix ms, as closely as is known;
@@ -88,6 +98,11 @@ class Replication:
         in_step = self.follower is not None and self.follower.in_step
         return (self.replid, self.offset) if in_step else None
 
+    def full_resync(self) -> bytes:
+        """What a replica is told before a snapshot of the data as it stands."""
+        self.node.keyspace.log.flush()
+        return b"+FULLRESYNC %s %d\r\n" % (self.replid.encode(), self.offset)
+
     def common(self, replid: str) -> int:
         """How far this node has the stream of that id; -1 if it does not know it."""
         if self.place() is None:
@@ -101,7 +116,7 @@ class Replication:
         backlog = self.backlog
         active = self.has_stream()
         return {
-            "master_failover_state": "no-failover", "master_replid": self.replid,
+            "master_failover_state": self.failover.state, "master_replid": self.replid,
             "master_replid2": self.replid2, "master_repl_offset": self.offset,
             "second_repl_offset": self.second_offset, "repl_backlog_active": int(active),
             "repl_backlog_size": self.node.config.integer(SIZE),

@@ -39,6 +39,7 @@ from isthmus.node.persist.policy_keeper import PolicyFileError, PolicyKeeper, se
 from isthmus.node.persist.recover import RecoverError, recover
 from isthmus.node.replicate.follow import Follower
 from isthmus.node.replicate.full_sync import FullSyncs
+from isthmus.node.replicate.quarantine import Receipt, frame_of, note_told, untold
 from isthmus.node.replicate.replication import Replication
 from isthmus.node.replicate.segments import Segments
 from isthmus.node.scripting.scripts import Scripts
@@ -316,11 +317,25 @@ class NodeServer:
         member.duty.cut_off = self.pump.cut_off_deferred
         self.ticker.duty = member.duty
         self.node.replication.hold = self.pump.hold
+        self.report_losses(member.receipts)
         moves = self.node.moves = Moves(self.node, member.view)
         moves.say = member.link.say
         nursery.start_soon(MoveTasks(moves).run)
         nursery.start_soon(policy.run)
         nursery.start_soon(member.run, self.args.coordinator)
+
+    def report_losses(self, receipts: Any) -> None:
+        """Let the coordinator know what this node had to give up, now or in an earlier life."""
+        folder = os.getcwd()
+
+        def lost(receipt: Receipt) -> None:
+            receipts.count += 1
+            receipts.add(frame_of(receipt))
+
+        self.follower.lost = lost
+        receipts.told = functools.partial(note_told, folder)
+        for receipt in untold(folder):
+            receipts.add(frame_of(receipt))
 
     async def watch_signals(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
