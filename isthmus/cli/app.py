@@ -31,6 +31,7 @@ from isthmus.cli import (
     plan,
     process,
     quarantine,
+    scale,
     screen,
     supervise,
 )
@@ -40,6 +41,7 @@ from isthmus.wire.durability import DurabilityError
 from isthmus.wire.durability import parse as parse_durability
 from isthmus.wire.policy import PolicyError, parse
 
+SHARDS = 3
 DOWN_SECONDS_MAX = supervise.NODE_STOP_SECONDS_MAX + 2 * supervise.STOP_SECONDS_MAX
 
 app = typer.Typer(
@@ -100,8 +102,16 @@ DurabilityText = Annotated[
 )
 def up(
     data_dir: DataDir,
-    shards: Annotated[int, typer.Option(metavar="N", help="Shards: one primary node each.")] = 3,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Shards: one primary node each (isthmus scale changes their number).",
+            show_default="3 for a new cluster, else as it was",
+        ),
+    ] = None,
     replicas: Replicas = None,
+    spares: Annotated[int, typer.Option(metavar="N", help="Nodes more than the shards need.")] = 0,
     zones: Annotated[
         str, typer.Option(metavar="A,B", help="Zones that nodes are spread over, in turn.")
     ] = "a,b,c",
@@ -129,9 +139,14 @@ def up(
     Runs in the foreground, starts again what fails, and stops everything on Ctrl-C.
     """
     data_dir = data_dir.expanduser().absolute()
+    shards = shards or local.shards_kept(data_dir) or SHARDS
+    replicas = local.replicas_kept(data_dir) if replicas is None else replicas
+    # What any node has kept must not be left out.
+    beyond = local.nodes_kept(data_dir) - shards * (1 + replicas)
     options = Options(
         shards=shards,
-        replicas=_replicas(data_dir, shards) if replicas is None else replicas,
+        replicas=replicas,
+        spares=max(spares, beyond) if local.shards_kept(data_dir) == shards else spares,
         zones=tuple(zone.strip() for zone in zones.split(",")),
         port=port,
         node_port=node_port,
@@ -174,11 +189,6 @@ def _durability(text: str | None) -> str | None:
         raise fail(f"--durability: {error}", 2) from error
 
 
-def _replicas(data_dir: Path, shards: int) -> int:
-    """How many replicas a shard has in the cluster of this directory; none if it is new."""
-    return max(0, local.nodes_kept(data_dir) // max(1, shards) - 1)
-
-
 def _serve(options: Options, specs: list[plan.Spec]) -> None:
     watcher = screen.Screen(options)
     try:
@@ -202,19 +212,12 @@ def _check_directory(options: Options) -> None:
     kept = local.shards_kept(options.data_dir)
     if kept and kept != options.shards:
         raise fail(
-            f"{options.data_dir} holds a cluster of {kept} shards, and their number cannot be "
-            f"changed yet: use --shards {kept}, another --data-dir, or delete that directory",
+            f"{options.data_dir} holds a cluster of {kept} shards: start it as it is, without "
+            f"--shards, and change their number with isthmus scale --shards {options.shards}; or "
+            "use another --data-dir, or delete that directory",
             2,
         )
-    nodes = local.nodes_kept(options.data_dir)
-    if nodes > options.node_count:
-        raise fail(
-            f"{options.data_dir} holds a cluster of {nodes} nodes; with "
-            f"{options.replicas} replicas only {options.node_count} would run, and what the "
-            f"others hold would be missing: use --replicas {nodes // options.shards - 1}",
-            2,
-        )
-    local.note_shards(options.data_dir, options.shards)
+    local.note_shape(options.data_dir, options.shards, options.replicas)
 
 
 def _check_ports(specs: list[plan.Spec]) -> None:
@@ -245,7 +248,7 @@ def _detach(options: Options) -> None:
     child = process.start_detached(
         [
             *("up", "--data-dir", str(options.data_dir), "--shards", str(options.shards)),
-            *("--replicas", str(options.replicas)),
+            *("--replicas", str(options.replicas), "--spares", str(options.spares)),
             *(("--durability", options.durability) if options.durability else ()),
             *("--zones", ",".join(options.zones), "--proxies", str(options.proxies)),
             *("--port", str(options.port), "--node-port", str(options.node_port)),
@@ -374,6 +377,9 @@ def status(
         )
 
 
+app.command("scale", epilog=scale.SCALE_EXAMPLES)(scale.scale)
+app.command("rebalance", epilog=scale.REBALANCE_EXAMPLES)(scale.rebalance)
+app.command("drain", epilog=scale.DRAIN_EXAMPLES)(scale.drain)
 app.command("failover", epilog=failover.FAILOVER_EXAMPLES)(failover.failover)
 app.command(epilog=failover.WHATIF_EXAMPLES)(failover.whatif)
 app.command(epilog=data.EXPORT_EXAMPLES)(data.export)

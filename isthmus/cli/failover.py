@@ -75,7 +75,7 @@ def failover(
     number = _number(shard)
     begun = time.monotonic()
     try:
-        target = None if to is None else _node(trio.run(inquiry.status, address), to)
+        target = None if to is None else node_named(trio.run(inquiry.status, address), to)
         done = trio.run(inquiry.failover, address, number, target, accept_loss)
         status = trio.run(inquiry.status, address)
     except inquiry.Unanswered as error:
@@ -97,7 +97,7 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _node(status: Mapping[str, object], name: str) -> str:
+def node_named(status: Mapping[str, object], name: str) -> str:
     """The id of a node that a user names."""
     nodes = [p for p in processes(status) if p.get("role") not in ("coordinator", "proxy")]
     found = [
@@ -178,7 +178,7 @@ def whatif(
     address = coordinator_of(data_dir, coordinator)
     try:
         status = trio.run(inquiry.status, address)
-        name = _node(status, name) if kind == "node" else name
+        name = node_named(status, name) if kind == "node" else name
         answer = trio.run(inquiry.whatif, address, kind, name)
     except inquiry.Unanswered as error:
         raise fail(str(error)) from error

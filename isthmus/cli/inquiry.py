@@ -94,6 +94,16 @@ async def whatif(address: str, kind: str, name: str) -> dict[str, object]:
     return await _call(address, "whatif", **params)
 
 
+async def preview(address: str, **params: Any) -> dict[str, Any]:
+    """What a number of "shards", or draining a "node", would take. Raises Unanswered."""
+    return await _call(address, "preview", **params)
+
+
+async def pursue(address: str, method: str, **params: Any) -> dict[str, Any]:
+    """Set a goal: scale, rebalance, drain; the status after it is stored. Raises Unanswered."""
+    return await _call(address, method, **params)
+
+
 async def loading(host: str, port: int) -> bool:
     """True if a node answers there that it is loading its data."""
     with trio.move_on_after(LOADING_SECONDS_MAX):

@@ -2,7 +2,7 @@
 
     DIR/lock            flock()ed by the running supervisor; the kernel frees it however that ends
     DIR/cluster.json    who runs: written whole and renamed into place, removed on an orderly stop
-    DIR/shards          how many shards the cluster was made with
+    DIR/shards          how many shards the cluster is to have, and how many replicas each has
     DIR/logs/NAME.log   output of each process, appended
     DIR/coordinator/, DIR/node-N/   what those processes keep
 
@@ -140,13 +140,28 @@ def nodes_kept(data_dir: Path) -> int:
 def shards_kept(data_dir: Path) -> int:
     """How many shards the cluster in this directory has; 0 if there is none."""
     nodes = nodes_kept(data_dir)
+    words = _shape(data_dir)
+    return words[0] if nodes and words else nodes
+
+
+def replicas_kept(data_dir: Path) -> int:
+    """How many replicas a shard of the cluster in this directory has."""
+    words = _shape(data_dir)
+    if len(words) > 1:
+        return words[1]
+    # Noted by a version that knew no spares.
+    return max(0, nodes_kept(data_dir) // max(1, shards_kept(data_dir)) - 1)
+
+
+def _shape(data_dir: Path) -> list[int]:
+    """What was noted: shards, replicas; less in older versions."""
     try:
-        text = (data_dir / "shards").read_text()
-    except FileNotFoundError:
-        return nodes  # of a version that knew no replicas
-    return int(text) if nodes and text.strip().isdecimal() else nodes
+        words = (data_dir / "shards").read_text().split()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [int(word) for word in words] if all(map(str.isdecimal, words)) else []
 
 
-def note_shards(data_dir: Path, shards: int) -> None:
-    """Note how many shards the cluster in this directory has, beside the folders of its nodes."""
-    (data_dir / "shards").write_text(f"{shards}\n")
+def note_shape(data_dir: Path, shards: int, replicas: int) -> None:
+    """Note what the cluster in this directory is to be, beside the folders of its nodes."""
+    (data_dir / "shards").write_text(f"{shards} {replicas}\n")

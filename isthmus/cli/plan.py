@@ -16,6 +16,7 @@ HOST = "127.0.0.1"
 SHARDS_MAX = 256
 PROXIES_MAX = 64
 REPLICAS_MAX = 6
+SPARES_MAX = 1024
 NODE_ROLES = ("primary", "replica", "spare")
 # What a new cluster keeps on disk unless told otherwise: its directory outlives it.
 PERSISTENCE = "aof:everysec"
@@ -41,11 +42,12 @@ class Options:
     data_dir: Path
     persistence: str | None = None  # None: as the cluster had it, PERSISTENCE for a new one
     durability: str | None = None  # None: as the cluster had it, the coordinator's for a new one
+    spares: int = 0  # nodes beyond those that the shards need
 
     @property
     def node_count(self) -> int:
         """How many nodes that takes."""
-        return self.shards * (1 + self.replicas)
+        return self.shards * (1 + self.replicas) + self.spares
 
     @property
     def coordinator(self) -> str:
@@ -84,14 +86,7 @@ def make(options: Options) -> list[Spec]:
             ),
         )
     ]
-    for i in range(options.node_count):
-        port = options.node_port + i
-        node = (
-            *("node", "--coordinator", options.coordinator, "--port", str(port)),
-            *("--link-port", "0", "--metrics-port", "0", "--zone", _zone(options, i)),
-            *("--region", options.region, "--data-dir", str(data / f"node-{i}")),
-        )
-        specs.append(Spec(f"node-{i}", "node", port, "--node-port", node))
+    specs += [node(options, i, options.node_port + i) for i in range(options.node_count)]
     for i in range(options.proxies):
         port = options.port + i
         proxy = (
@@ -100,6 +95,16 @@ def make(options: Options) -> list[Spec]:
         )
         specs.append(Spec(f"proxy-{i}", "proxy", port, "--port", proxy))
     return specs
+
+
+def node(options: Options, i: int, port: int) -> Spec:
+    """The node with number `i`, on a port."""
+    arguments = (
+        *("node", "--coordinator", options.coordinator, "--port", str(port)),
+        *("--link-port", "0", "--metrics-port", "0", "--zone", _zone(options, i)),
+        *("--region", options.region, "--data-dir", str(options.data_dir / f"node-{i}")),
+    )
+    return Spec(f"node-{i}", "node", port, "--node-port", arguments)
 
 
 def _zone(options: Options, i: int) -> str:
@@ -119,6 +124,8 @@ def _check(options: Options) -> None:
         for name in names:
             if not _NAME.fullmatch(name):
                 raise BadPlan(f"{option}: a name is letters, digits and - _ . only, not {name!r}")
+    if not 0 <= options.spares <= SPARES_MAX:
+        raise BadPlan(f"--spares must be from 0 to {SPARES_MAX}, not {options.spares}")
     taken: dict[int, str] = {}
     for option, first, count in (
         ("--coordinator-port", options.coordinator_port, 1),

@@ -9,6 +9,9 @@ Afterwards a process that ends is started again, after a pause that doubles with
 within RESTART_WINDOW_SECONDS; after RESTARTS_MAX of them it is left down, and said so. The others
 serve on.
 
+On SIGUSR1 it asks the coordinator how many nodes are missing for what is wanted of the cluster
+(isthmus scale), and starts as many more, on the ports behind those of the others.
+
 Stop, on SIGINT, SIGTERM or SIGHUP: SIGTERM to proxies and nodes, then to the coordinator; who has
 not ended within STOP_SECONDS_MAX is killed, a node, which may have a snapshot to write, after
 NODE_STOP_SECONDS_MAX. A second signal kills at once. When ``run`` returns, no
@@ -29,7 +32,7 @@ from typing import Protocol
 import trio
 
 from isthmus.cli import inquiry, local, process
-from isthmus.cli.plan import HOST, Options, Spec, ready
+from isthmus.cli.plan import HOST, Options, Spec, node, ready
 
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 10.0
@@ -128,6 +131,8 @@ class Supervisor:
 
     async def run(self) -> None:
         """Serve until a signal comes. Raises NotStarted."""
+        # Who sends it too early shall not end us.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         with trio.open_signal_receiver(*SIGNALS) as signals:
             try:
                 async with trio.open_nursery() as nursery:
@@ -164,6 +169,33 @@ class Supervisor:
         self.ready = True
         self._note()
         self.watcher.ready(status)
+        nursery.start_soon(self._grow_when_asked, nursery)
+
+    async def _grow_when_asked(self, nursery: trio.Nursery) -> None:
+        with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+            async for _ in signals:
+                try:
+                    status = await self.ask(self.options.coordinator)
+                except inquiry.Unanswered as error:
+                    self.watcher.event(f"no node is added: {error}")
+                    continue
+                goal = status.get("goal")
+                missing = goal.get("missing_nodes") if isinstance(goal, dict) else 0
+                for _ in range(missing if isinstance(missing, int) else 0):
+                    self._add_node(nursery)
+
+    def _add_node(self, nursery: trio.Nursery) -> None:
+        """One more node, on the next port that nobody has."""
+        nodes = [child.spec for child in self.children if child.spec.role == "node"]
+        taken = {child.spec.port for child in self.children}
+        port = max(spec.port for spec in nodes) + 1
+        while port in taken or process.port_in_use(HOST, port):
+            port += 1
+        spec = node(self.options, len(nodes), port)
+        child = Child(spec, self.options.data_dir / "logs" / f"{spec.name}.log")
+        self.children.append(child)
+        self._spawn(child, nursery)
+        self.watcher.event(f"{spec.name} started on port {port} (pid {child.noted().pid})")
 
     async def _answer(self) -> dict[str, object]:
         """The coordinator's status, as soon as it gives one."""

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from isthmus.coordinator import messages
+from isthmus.coordinator import messages, slot_moves
 from isthmus.coordinator.messages import STREAMING, Copy, Description, Refusal
 from isthmus.coordinator.shards import new_epoch
 from isthmus.coordinator.state import (
@@ -431,6 +431,7 @@ def _begin_handover(
     ready = [name for name in shard.replicas if _ready(state, shard, name)]
     target = to if to in ready else None if to else _first(state, shard, ready)
     if healthy and target is not None:
+        slot_moves.make_way(work, shard, "another primary takes over on purpose")
         epoch, deadline = shard.epoch, work.now + state.limits.handover_ms * MS
         watch.handover = Handover(target, epoch, deadline, connection, call)
         frame = {"type": "handover", "shard": number, "epoch": epoch, "to": target}
@@ -444,6 +445,15 @@ def _begin_handover(
     winner = _whatever(state, shard, to)
     promote(work, shard, winner, "forced", "an operator accepts that writes may be lost")
     return shard
+
+
+def let_go(work: Work, shard: Shard, names: list[str]) -> None:
+    """Have one of these replicas take over, if one can: the primary is to hold nothing."""
+    watch = work.state.watch(shard)
+    busy = watch.handover or watch.since_ns or watch.returning or watch.doubt
+    fit = [name for name in names if _ready(work.state, shard, name)]
+    if fit and not busy:
+        requested(work, 0, None, shard.number, _first(work.state, shard, fit), False)
 
 
 def _not_in_sync(to: str | None) -> str:

@@ -9,7 +9,7 @@ a whole limit again.
 
 from __future__ import annotations
 
-from isthmus.coordinator import failover, shards
+from isthmus.coordinator import failover, shards, slot_moves
 from isthmus.coordinator.messages import (
     EPOCH_MAX,
     PROXY,
@@ -209,6 +209,8 @@ def heartbeat(work: Work, connection: int, said: Report) -> None:
     if shard is not None and (shard.replicas or shard.joint or shard.leaving):
         shards.heard(work, shard, member)
         failover.consider(work, shard)
+    if said.moves:
+        slot_moves.heard(work, member, said.moves)
     if said.epoch < state.epoch and not work.topology_changed:
         work.send(connection, topology(state))
 

@@ -92,6 +92,27 @@ class Copy:
         return self.state not in (SYNCING, EMPTY) and self.data_epoch > 0
 
 
+MOVES_MAX: Final = 256
+SIDES: Final = ("source", "target")
+
+
+@dataclass(frozen=True, slots=True)
+class MoveReport:
+    """What the primary of one side says of a move of slots (node/moves)."""
+
+    id: str
+    side: str
+    epoch: int  # the shard epoch it acts under
+    state: str
+    order: int  # of a source: the epoch of the order to yield that it followed
+    lag: int  # bytes of changes that the target does not have
+    keys: int
+    keys_done: int
+    received: int  # bytes that the target got
+    left: int  # keys that are still to be deleted
+    problem: str
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a heartbeat carries. `disk` is None for proxies, and for nodes of older versions;
@@ -103,6 +124,7 @@ class Report:
     keys: int
     disk: Disk | None
     copy: Copy | None
+    moves: tuple[MoveReport, ...] = ()
 
 
 def description(body: Mapping[str, object]) -> Description:
@@ -137,6 +159,34 @@ def report(body: Mapping[str, object]) -> Report:
         keys=_number(body, "keys", COUNT_MAX),
         disk=_disk(body.get("disk")),
         copy=_copy(body.get("copy")),
+        moves=moves(body),
+    )
+
+
+def moves(body: Mapping[str, object]) -> tuple[MoveReport, ...]:
+    """What a node says of moves. Raises Refusal BAD_MESSAGE."""
+    rows = body.get("moves") or ()
+    if not isinstance(rows, (list, tuple)) or len(rows) > MOVES_MAX:
+        raise Refusal("BAD_MESSAGE", "moves must be a list")
+    return tuple(map(_move, rows))
+
+
+def _move(body: object) -> MoveReport:
+    if not isinstance(body, dict):
+        raise Refusal("BAD_MESSAGE", "a move must be a map")
+    side = _text(body, "side", NAME_CHARS_MAX)
+    if side not in SIDES:
+        raise Refusal("BAD_MESSAGE", f"a move has no side {side!r}")
+    numbers = {
+        name: _number(body, name, COUNT_MAX)
+        for name in ("epoch", "order", "lag", "keys", "keys_done", "received", "left")
+    }
+    return MoveReport(
+        id=_text(body, "id", NAME_CHARS_MAX),
+        side=side,
+        state=_text(body, "state", NAME_CHARS_MAX),
+        problem=_text(body, "problem", PROBLEM_CHARS_MAX, empty=True, spaces=True),
+        **numbers,
     )
 
 

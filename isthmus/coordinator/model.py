@@ -17,8 +17,8 @@ step may not do: read a clock, choose at random, touch a file or a socket; `now`
 nanoseconds that go on while the machine sleeps, connections are numbers.
 
 The parts: state.py (what is known), members.py (who is there), shards.py (who holds what),
-failover.py (who is primary), receipts.py (what was lost by that), views.py and whatif.py (what
-others are told). This file joins them.
+failover.py (who is primary), receipts.py (what was lost by that), slot_moves.py (which slots go
+where), goals.py (what for), views.py and whatif.py (what others are told). This file joins them.
 """
 
 from __future__ import annotations
@@ -27,18 +27,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.coordinator import failover, members, receipts, shards
-from isthmus.coordinator.messages import Refusal, description, report
+from isthmus.coordinator import failover, goals, members, receipts, shards, slot_moves
+from isthmus.coordinator.goals import preview
+from isthmus.coordinator.messages import Refusal, description, moves, report
 from isthmus.coordinator.state import (
+    BALANCE,
+    DRAINING,
     DURABILITY,
     MS,
     PERSISTENCE,
     REPLICAS,
+    SHARDS,
     Limits,
     Member,
     Outbox,
     Returning,
     Shard,
+    SlotMove,
     State,
     Work,
     shard_of,
@@ -52,10 +57,11 @@ from isthmus.wire.lease import Voter
 from isthmus.wire.policy import OFF, Policy, parse
 
 __all__ = (
-    "DECISIONS", "DURABILITY", "MS", "PERSISTENCE", "REPLICAS", "Closed", "Drained", "Failover",
-    "Heartbeat", "Lease", "Leave", "Limits", "Member", "Message", "Outbox", "Probe", "Receipt",
-    "Register", "SetDurability", "SetPersistence", "Settle", "Shard", "State", "Tick", "Wanted",
-    "journal", "restore", "shard_of", "status", "step", "topology", "whatif",
+    "DECISIONS", "DURABILITY", "MS", "PERSISTENCE", "REPLICAS", "Closed", "Drain", "Drained",
+    "Failover", "Heartbeat", "Lease", "Leave", "Limits", "Member", "Message", "MovesSaid", "Outbox",
+    "Probe", "Rebalance", "Receipt", "Register", "SetDurability", "SetPersistence", "SetShards",
+    "Settle", "Shard", "SlotMove", "State", "Tick", "Wanted", "journal", "preview", "restore",
+    "shard_of", "status", "step", "topology", "whatif",
 )  # fmt: skip
 
 
@@ -115,11 +121,39 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class MovesSaid:
+    """A primary says how moves of slots stand, before its next heartbeat."""
+
+    connection: int
+    body: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """A node that was primary tells what it had to give up."""
 
     connection: int
     body: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class SetShards:
+    """Somebody decides how many shards there are to be."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalance:
+    """Somebody wants all shards to have equally many slots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Somebody decides that a node is to hold nothing, or may hold something again."""
+
+    node: str
+    drained: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +212,8 @@ class SetDurability:
 
 
 Message = (
-    Register | Heartbeat | Leave | Closed | Lease | Drained | Receipt | Wanted | Tick | Probe
-    | Failover | Settle | SetPersistence | SetDurability
+    Register | Heartbeat | Leave | Closed | Lease | Drained | Receipt | Wanted | MovesSaid | Tick
+    | Probe | Failover | Settle | SetPersistence | SetDurability | SetShards | Rebalance | Drain
 )  # fmt: skip
 
 
@@ -198,6 +232,12 @@ def step(state: State, message: Message, now: int) -> Outbox:
         receipts.settle(work, message.name)
     elif isinstance(message, SetDurability):
         _set_durability(work, message.policy)
+    elif isinstance(message, SetShards):
+        goals.set_shards(work, message.count)
+    elif isinstance(message, Rebalance):
+        goals.set_balance(work, True)
+    elif isinstance(message, Drain):
+        goals.set_draining(work, message.node, message.drained)
     elif isinstance(message, Probe):
         members.refused(work, message.member, message.incarnation)
     elif isinstance(message, Failover):
@@ -213,7 +253,7 @@ def step(state: State, message: Message, now: int) -> Outbox:
 
 def _from_peer(
     work: Work,
-    message: Register | Heartbeat | Leave | Closed | Lease | Drained | Receipt | Wanted,
+    message: Register | Heartbeat | Leave | Closed | Lease | Drained | Receipt | Wanted | MovesSaid,
 ) -> None:
     """A message of a connection; one that makes no sense ends it."""
     connection = message.connection
@@ -226,6 +266,9 @@ def _from_peer(
             members.leave(work, connection)
         elif isinstance(message, Lease):
             _lease(work, connection, message.body)
+        elif isinstance(message, MovesSaid):
+            member = members.on_connection(work.state, connection)
+            slot_moves.heard(work, member, moves(message.body))
         elif isinstance(message, Drained):
             failover.drained(work, members.on_connection(work.state, connection), message.body)
         elif isinstance(message, Receipt):
@@ -264,6 +307,7 @@ def _tick(work: Work, message: Tick) -> None:
         return
     failover.tick(work)
     shards.tick(work)
+    goals.tick(work)
 
 
 def _lease(work: Work, connection: int, body: Mapping[str, Any]) -> None:
@@ -323,7 +367,8 @@ def _set_durability(work: Work, policy: Durability) -> None:
 def restore(saved: Saved, shards_wanted: int, limits: Limits, now: int) -> State:
     """The state of a stored cluster. Everybody gets a whole limit from `now` to be heard.
 
-    A cluster that is already formed keeps its number of shards, whatever is wanted now. Raises
+    A cluster that is already formed keeps its number of shards, whatever is wanted now, unless
+    another one was asked for since. Raises
     PolicyError or DurabilityError for a policy that only a later version knows.
     """
     state = State(saved.cluster_id, saved.region, shards_wanted, limits, saved.epoch)
@@ -336,6 +381,10 @@ def restore(saved: Saved, shards_wanted: int, limits: Limits, now: int) -> State
             shard = Shard(**body)  # type: ignore[arg-type]
             shard.slots = [(first, last) for first, last in shard.slots]
             state.shards.append(shard)
+        elif kind == "move":
+            move = SlotMove(**body)  # type: ignore[arg-type]
+            move.slots = [(first, last) for first, last in move.slots]
+            state.moves[move.id] = move
         elif kind == "journal":
             state.journal[int(name)] = body
         elif (kind, name) == PERSISTENCE:
@@ -344,7 +393,12 @@ def restore(saved: Saved, shards_wanted: int, limits: Limits, now: int) -> State
             state.durability = durability.parse(body["policy"])
         elif (kind, name) == REPLICAS and isinstance(body["count"], int):
             state.replicas_wanted = body["count"]
+        elif (kind, name) == BALANCE:
+            state.balance = bool(body["wanted"])
+        elif (kind, name) == DRAINING and isinstance(body["nodes"], list):
+            state.draining = list(body["nodes"])
     state.shards.sort(key=lambda shard: shard.number)
     if state.shards:
-        state.shards_wanted = len(state.shards)
+        asked = saved.objects.get(SHARDS, {}).get("count")
+        state.shards_wanted = asked if isinstance(asked, int) else len(state.shards)
     return state

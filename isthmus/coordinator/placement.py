@@ -11,7 +11,8 @@ instead. Which node goes to which shard is a matching, found with augmenting pat
 with little choice is not left out for one with more. `plan` says what to do next with a cluster
 that exists: the fewest moves that replace lost copies, add missing ones, and take apart copies that
 share a zone; one move a shard, since a shard's copies change one step at a time. A copy that
-shares a zone is first doubled elsewhere and dropped when the new one is synced.
+shares a zone, or lies on a node that is drained, is first doubled elsewhere and dropped when the
+new one is synced.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class Holding:
     copies: tuple[Candidate, ...]
     lost: frozenset[str] = frozenset()  # replicas that have been dead for long
     synced: frozenset[str] = frozenset()
+    drained: frozenset[str] = frozenset()  # nodes that are to hold nothing
     settled: bool = True  # its copies may be changed now
 
 
@@ -127,6 +129,10 @@ def plan(holdings: Iterable[Holding], spares: Iterable[Candidate], wanted: int) 
         elif len(there) < wanted:
             drop = min(holding.lost, default="")
             needs.append(_Need(holding.shard, frozenset(zones), drop))
+        elif any(c.id in holding.drained for c in there):
+            # First doubled elsewhere, then dropped: as a copy that shares a zone.
+            stay = frozenset(c.zone for c in there if c.id not in holding.drained)
+            needs.append(_Need(holding.shard, stay))
         elif len(set(zones)) < len(zones):
             apart.append(_Need(holding.shard, frozenset(zones), apart=True))
     free = sorted(spares, key=_order)
@@ -148,11 +154,14 @@ def _surplus(holding: Holding) -> str:
     def clashes(copies: list[Candidate]) -> int:
         return len(copies) - len({c.zone for c in copies})
 
-    def order(drop: Candidate) -> tuple[bool, int, bool, str]:
+    def order(drop: Candidate) -> tuple[bool, bool, int, bool, str]:
         lost, synced = drop.id in holding.lost, drop.id in holding.synced
-        return (not lost, clashes(left(drop)), synced, drop.id)
+        return (not lost, drop.id not in holding.drained, clashes(left(drop)), synced, drop.id)
 
     best = min(holding.copies[1:], key=order)
+    if holding.copies[0].id in holding.drained and best.id not in holding.lost:
+        # The primary is to go: one of the others takes over first.
+        return ""
     others = [c.id for c in left(best)[1:]]
     # A copy that counts goes only when all that stay count as well.
     ready = best.id not in holding.synced or all(name in holding.synced for name in others)

@@ -6,12 +6,13 @@ not read gets its connection closed instead of a longer queue, and learns all it
 returns, because a topology is always sent whole.
 
 Frames in, told apart by "type": `register`, `heartbeat`, `leave` (see messages.py), `lease` and
-`release` (wire/lease.py), `drained` and `failover_wanted` (failover.py), `receipt` (receipts.py);
-and calls as `isthmus.wire.link.RpcClient` makes
-them, from anybody on the RPC port. `status`, `explain` and `whatif` only ask, and the model's state
-stays as it is. `set_persistence` and `set_durability` change a policy (their parameter is
-"policy") and are answered when that is committed, with the status. `failover` is answered when it
-is decided, which may take seconds. A peer must greet and send its first frame within
+`release` (wire/lease.py), `drained` and `failover_wanted` (failover.py), `receipt` (receipts.py),
+`moves` (slot_moves.py); and calls as `isthmus.wire.link.RpcClient` makes them, from anybody on the
+RPC port. `status`, `explain`, `whatif` and `preview` only ask, and the model's state stays as it
+is. `set_persistence` and `set_durability` change a policy (their parameter is "policy") and are
+answered when that is committed, with the status; so are `scale` ("shards"), `rebalance` and `drain`
+("node", "drained"), whose effect `preview` tells beforehand. `failover` is answered when it is
+decided, which may take seconds. A peer must greet and send its first frame within
 `FIRST_FRAME_SECONDS_MAX` and then may not be silent for `SILENCE_SECONDS_MAX`.
 """
 
@@ -36,8 +37,8 @@ SILENCE_SECONDS_MAX: Final = 30.0
 FLUSH_SECONDS_MAX: Final = 1.0
 FRAME_BYTES_MAX: Final = 4 << 20  # the status of a thousand members fits several times
 METHODS: Final = (
-    "status", "explain", "whatif", "failover", "settle_receipt", "set_persistence",
-    "set_durability",
+    "status", "explain", "whatif", "preview", "failover", "settle_receipt", "set_persistence",
+    "set_durability", "scale", "rebalance", "drain",
 )  # fmt: skip
 
 
@@ -157,6 +158,8 @@ class Hub:
             self._handle(model.Leave(connection))
         elif kind == "drained":
             self._handle(model.Drained(connection, frame))
+        elif kind == "moves":
+            self._handle(model.MovesSaid(connection, frame))
         elif kind == "receipt":
             self._handle(model.Receipt(connection, frame))
         elif kind == "failover_wanted":
@@ -164,7 +167,7 @@ class Hub:
         else:
             text = (
                 "a frame's type is register, heartbeat, lease, release, drained, receipt,"
-                " failover_wanted or leave"
+                " failover_wanted, moves or leave"
             )
             self.send(connection, {"type": "refused", "code": "BAD_MESSAGE", "error": text})
             self.close(connection)
@@ -177,7 +180,7 @@ class Hub:
         if method == "failover":
             self._handle(_failover(connection, frame.get("id"), params))
             return None
-        if method in ("explain", "whatif"):
+        if method in ("explain", "whatif", "preview"):
             return {"result": self._ask(method, params)}
         if method == "settle_receipt":
             self._handle(model.Settle(str(params.get("receipt"))))
@@ -185,6 +188,10 @@ class Hub:
             self._handle(model.SetPersistence(policy.parse(params.get("policy"))))
         elif method == "set_durability":
             self._handle(model.SetDurability(durability.parse(params.get("policy"))))
+        elif method in ("scale", "rebalance", "drain"):
+            # Whatever makes no sense is said before anything is stored.
+            self._ask("preview", params)
+            self._handle(_goal(method, params))
         elif method != "status":
             raise ValueError(f"the methods are {', '.join(METHODS)}")
         return {"result": self._status()}
@@ -199,6 +206,18 @@ class Hub:
         except LinkError:
             pass  # the peer is gone
         session.cancel()
+
+
+def _goal(method: str, params: Frame) -> model.Message:
+    if method == "rebalance":
+        return model.Rebalance()
+    if method == "drain":
+        if not isinstance(params.get("node"), str):
+            raise ValueError("node must be the id of a node")
+        return model.Drain(str(params["node"]), params.get("drained", True) is not False)
+    if not isinstance(params.get("shards"), int):
+        raise ValueError("shards must be a number")
+    return model.SetShards(int(params["shards"]))
 
 
 def _failover(connection: int, call: object, params: Frame) -> model.Failover:

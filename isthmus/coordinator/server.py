@@ -124,13 +124,18 @@ class Coordinator:
         return with_own_line(model.status(self.state, self.clock()), me)
 
     def ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Answer `explain` and `whatif`. Raises ValueError."""
+        """Answer `explain`, `whatif` and `preview`. Raises ValueError."""
         if method == "explain":
             shard = params.get("shard")
-            if shard is not None and shard not in range(len(self.state.shards)):
+            if shard is not None and self.state.shard(shard) is None:
                 raise ValueError(f"there is no shard {shard}")
             return {"entries": model.journal(self.state, shard)}
         zone, node = params.get("zone"), params.get("node")
+        if method == "preview":
+            shards = params.get("shards")
+            if shards is not None and (not isinstance(shards, int) or isinstance(shards, bool)):
+                raise ValueError("shards must be a number")
+            return model.preview(self.state, shards, node)
         if (zone is None) == (node is None):
             raise ValueError("give a zone or a node")
         return model.whatif(self.state, zone, node)

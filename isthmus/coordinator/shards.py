@@ -137,6 +137,7 @@ def _place(work: Work) -> None:
     spares = [
         _candidate(m) for m in state.members.values()
         if m.role == NODE and m.alive and m.connection and m.id not in held
+        and m.id not in state.draining
     ]  # fmt: skip
     holdings = [_holding(work, shard) for shard in state.shards]
     for move in plan(holdings, spares, 1 + state.replicas_wanted):
@@ -158,6 +159,7 @@ def _holding(work: Work, shard: Shard) -> Holding:
         tuple(_candidate(m) for m in members),
         frozenset(lost),
         frozenset(shard.synced),
+        frozenset(state.draining),
         bool(primary.alive and primary.connection and not busy),
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from isthmus.coordinator.messages import NODE, PROXY, Copy, Description, Disk
+from isthmus.coordinator.messages import NODE, PROXY, Copy, Description, Disk, MoveReport
 from isthmus.coordinator.store.base import Batch, Body, Key
 from isthmus.wire import lease
 from isthmus.wire.durability import ASYNC, Durability
@@ -99,6 +99,24 @@ class Shard:
 
 
 @dataclass(slots=True)
+class SlotMove:
+    """Slots on their way from one shard to another; the fields up to `target_epoch` are stored."""
+
+    id: str
+    source: int
+    target: int
+    slots: list[tuple[int, int]]
+    state: str  # of slot_moves.py
+    epoch: int  # of the topology that says so
+    source_epoch: int  # shard epochs under which it began
+    target_epoch: int
+    since_ns: int = 0  # when it came into this state, in this run
+    again_ns: int = 0  # no order to yield before this
+    said: dict[str, MoveReport] = field(default_factory=dict)  # by side: what the primary said last
+    moved_ns: int = 0  # when what is said last showed that it goes on
+
+
+@dataclass(slots=True)
 class Returning:
     """The registration of a primary that comes back as another process, not yet answered."""
 
@@ -152,7 +170,15 @@ class State:
     watches: dict[int, Watch] = field(default_factory=dict)
     voter: Voter | None = None  # the witness; made by the first step
     journal: dict[int, Body] = field(default_factory=dict)  # number -> entry, oldest first
+    moves: dict[str, SlotMove] = field(default_factory=dict)
+    balance: bool = False  # slots are to be moved until all shards have as many
+    draining: list[str] = field(default_factory=list)  # nodes that are to hold nothing
+    moves_again_ns: int = 0  # after a move that failed no other begins before this
     wall_offset_ns: int = 0  # what is added to `now` for the time of day
+
+    def shard(self, number: int) -> Shard | None:
+        """The shard with that number."""
+        return next((shard for shard in self.shards if shard.number == number), None)
 
     def watch(self, shard: Shard) -> Watch:
         """What goes on with a shard."""
@@ -208,6 +234,12 @@ class Work:
     def save_member(self, member: Member) -> None:
         """Store a member."""
         self.objects["member", member.id] = member_body(member)
+
+    def save_move(self, move: SlotMove) -> None:
+        """Store a move, which is a part of the topology."""
+        self.objects["move", move.id] = {
+            name: getattr(move, name) for name in MOVE_STORED if name != "slots"
+        } | {"slots": [list(pair) for pair in move.slots]}
 
     def save_shard(self, shard: Shard) -> None:
         """Store a shard."""
@@ -318,10 +350,18 @@ def names(member: Member) -> dict[str, object]:
 
 PERSISTENCE: Final = ("settings", "persistence")
 DURABILITY: Final = ("settings", "durability")
+SHARDS: Final = ("settings", "shards")
+BALANCE: Final = ("settings", "balance")
+DRAINING: Final = ("settings", "draining")
 REPLICAS: Final = ("settings", "replicas")
 STORED: Final = (
     "id", "role", "region", "zone", "address", "link_address", "metrics_address", "pid",
     "incarnation", "alive",
+)  # fmt: skip
+
+
+MOVE_STORED: Final = (
+    "id", "source", "target", "slots", "state", "epoch", "source_epoch", "target_epoch"
 )  # fmt: skip
 
 
@@ -336,6 +376,18 @@ def shard_body(shard: Shard) -> Body:
         **shard_frame(shard),
         "leaving": dict(shard.leaving),
         "copies_epoch": shard.copies_epoch,
+    }
+
+
+def move_frame(move: SlotMove) -> Body:
+    """A move as topologies carry it."""
+    return {
+        "id": move.id,
+        "source": move.source,
+        "target": move.target,
+        "slots": [list(pair) for pair in move.slots],
+        "state": move.state,
+        "epoch": move.epoch,
     }
 
 

@@ -11,8 +11,20 @@ from dataclasses import asdict
 from typing import Any
 
 from isthmus.coordinator import receipts
+from isthmus.coordinator.goals import goal
 from isthmus.coordinator.messages import NODE, PROXY
-from isthmus.coordinator.state import MS, Member, Shard, State, in_order, shard_frame, shard_of
+from isthmus.coordinator.slot_plan import count
+from isthmus.coordinator.state import (
+    MS,
+    Member,
+    Shard,
+    SlotMove,
+    State,
+    in_order,
+    move_frame,
+    shard_frame,
+    shard_of,
+)
 from isthmus.wire.policy import OFF
 
 
@@ -42,6 +54,7 @@ def topology(state: State) -> dict[str, object]:
         "lease_ms": state.limits.lease_ms,
         "replicas_wanted": state.replicas_wanted,
         "shards": [shard_frame(shard) for shard in state.shards],
+        "moves": [move_frame(move) for move in state.moves.values()],
         "nodes": nodes,
     }
 
@@ -61,6 +74,8 @@ def status(state: State, now: int | None = None) -> dict[str, object]:
         "warnings": warnings(state),
         "receipts": len(receipts.unsettled(state)),
         "shards": [_shard(state, shard, now) for shard in state.shards],
+        "moves": [_move(move) for move in state.moves.values()],
+        "goal": goal(state),
         "processes": [_process(state, member) for member in in_order(state)],
     }
 
@@ -76,6 +91,11 @@ def _shard(state: State, shard: Shard, now: int | None) -> dict[str, object]:
         "suspicion": watch.reason,
         "waiting": watch.waiting,
     }
+
+
+def _move(move: SlotMove) -> dict[str, object]:
+    said = {side: asdict(report) for side, report in move.said.items()}
+    return {**move_frame(move), "count": count(move.slots), "said": said}
 
 
 def _process(state: State, member: Member) -> dict[str, object]:

@@ -31,8 +31,3 @@ cdef class AllShards(Gather):
     cdef public object combine
     cdef public list replies
     cdef public dict places
-
-
-cdef class ScanStep(Gather):
-    cdef public Backend backend
-    cdef public bytes reply

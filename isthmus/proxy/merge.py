@@ -15,17 +15,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from isthmus.node.spec import errors
-from isthmus.proxy.backend import Backend
 from isthmus.proxy.pending import Pending
 from isthmus.proxy.router import Router
 from isthmus.wire.frames import SPLIT
 from isthmus.wire.scalars import i64, parse_int
-from isthmus.wire.slots import key_slot
+from isthmus.wire.slots import SLOTS, key_slot
 
 DASH = 0x2D
 DOLLAR = 0x24
-CURSOR_BITS = 48
-CURSOR_MAX = 1 << CURSOR_BITS
 BAD_CURSOR = b"ERR invalid cursor"
 
 
@@ -170,50 +167,6 @@ class AllShards(Gather):
         return self.combine(self.replies)
 
 
-class ScanStep(Gather):
-    """One SCAN: asks one shard, and tells in the cursor which shard and where to go on.
-
-    The client's cursor is `shard number << 48 | the node's cursor`; 0 begins and ends. Each shard
-    gives Redis' guarantee for its own keys, and shards are walked one after the other by number.
-    """
-
-    def start(self, cursor: int) -> None:
-        """Ask the shard that `cursor` names, or the next one if that is gone."""
-        number, inner = cursor >> CURSOR_BITS, cursor & (CURSOR_MAX - 1)
-        backend = self.at_least(number)
-        if backend is None:
-            self.whole.finish(b"*2\r\n$1\r\n0\r\n*0\r\n")
-            return
-        if backend.shard != number:
-            inner = 0
-        argv = self.whole.argv
-        part = self.part([argv[0], b"%d" % inner, *argv[2:]])
-        part.backend = self.backend = backend
-        self.router.submit(part, None)
-
-    def at_least(self, number: int) -> Backend | None:
-        """The first shard from this number on."""
-        return next((b for b in self.router.shards if b.shard >= number), None)
-
-    def take(self, part: Pending, data: bytes) -> None:
-        start = data.index(b"\r\n", 4) + 2
-        stop = data.index(b"\r\n", start)
-        inner = int(data[start:stop])
-        number = self.backend.shard
-        if inner >= CURSOR_MAX:
-            raise ValueError(f"cursor {inner} of a node is too large")
-        if inner == 0:
-            following = self.at_least(number + 1)
-            cursor = 0 if following is None else following.shard << CURSOR_BITS
-        else:
-            cursor = number << CURSOR_BITS | inner
-        text = b"%d" % cursor
-        self.reply = b"*2\r\n$%d\r\n%b%b" % (len(text), text, data[stop:])
-
-    def result(self) -> bytes:
-        return self.reply
-
-
 def elements(data: bytes) -> list[bytes]:
     """The elements of a flat array, each as its bytes."""
     found = []
@@ -296,7 +249,11 @@ def randomkey(session: Any, whole: Pending) -> None:
 
 
 def scan(session: Any, whole: Pending) -> None:
-    """One step of SCAN."""
+    """One step of SCAN: a request for the slot in its cursor, like any other.
+
+    Nodes walk slots in order, and no further over a link than their own go in one run; so the
+    cursor leads through all slots of the cluster, whoever has them by then (commands/scan.py).
+    """
     try:
         cursor = parse_int(whole.argv[1])
     except ValueError:
@@ -304,7 +261,8 @@ def scan(session: Any, whole: Pending) -> None:
     if cursor < 0:
         whole.finish(b"-" + BAD_CURSOR + b"\r\n")
         return
-    ScanStep(session.router, whole).start(cursor)
+    whole.slot = cursor & (SLOTS - 1)
+    session.router.submit(whole, None)
 
 
 def everywhere(session: Any, whole: Pending) -> None:

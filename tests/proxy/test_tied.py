@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from isthmus.wire.slots import key_slot
 from tests.proxy.world import Caller, World, resp
 
 Make = Callable[..., World]
@@ -111,6 +112,26 @@ def test_a_lost_watch_counts_as_changed(alone: World) -> None:
     one.ask(b"MULTI")
     one.ask(b"SET", b"k", b"v")
     assert one.ask(b"EXEC") == b"*-1\r\n"
+
+
+def test_a_watched_slot_that_moves_counts_as_changed(world: World) -> None:
+    if len(world.proxy.router.shards) == 1:
+        return
+    one = world.caller()
+    slots = world.proxy.router.slots
+    slot = key_slot(b"k")
+    before = slots[slot]
+    other = next(b for b in world.proxy.router.shards if b is not before)
+    for again in (False, True):
+        assert one.ask(b"WATCH", b"k") == b"+OK\r\n"
+        slots[slot] = other
+        if again:
+            assert one.ask(b"WATCH", b"k") == b"+OK\r\n"
+        one.ask(b"MULTI")
+        one.ask(b"SET", b"k", b"v")
+        assert one.ask(b"EXEC") == b"*-1\r\n"
+        slots[slot] = before
+    assert one.ask(b"GET", b"k") == b"$-1\r\n"
 
 
 def test_waiting_for_an_element(world: World) -> None:

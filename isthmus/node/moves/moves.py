@@ -293,6 +293,7 @@ class Moves:
         if given.state == READY:
             given.state = ONLINE
             log("move_follows", move=given.move.id, bytes=given.end)
+            self.say({"type": "moves", "moves": [given.report(self.duty.epoch)]})
             if given.move.state == ORDERED:
                 self._try_to_yield(given)
             self._stir()
