@@ -62,6 +62,14 @@ app.add_typer(durability.group)
 app.add_typer(quarantine.group)
 
 
+Shards = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Shards: one primary node each (isthmus scale changes their number).",
+        show_default="3 for a new cluster, else as it was",
+    ),
+]
 Replicas = Annotated[
     int | None,
     typer.Option(
@@ -102,14 +110,7 @@ DurabilityText = Annotated[
 )
 def up(
     data_dir: DataDir,
-    shards: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Shards: one primary node each (isthmus scale changes their number).",
-            show_default="3 for a new cluster, else as it was",
-        ),
-    ] = None,
+    shards: Shards = None,
     replicas: Replicas = None,
     spares: Annotated[int, typer.Option(metavar="N", help="Nodes more than the shards need.")] = 0,
     zones: Annotated[
