@@ -1,7 +1,7 @@
-"""`isthmus migrate-from`: its arguments, its help and their examples (pure).
+"""`isthmus migrate-from`: what it takes, and its help (pure).
 
-The command is a function whose parameters say all that it takes; what it does is in migrate.py,
-which is loaded only when it runs, so that `--help` is quick.
+What it does is imported when it is called, with the values and formats of a node that it needs:
+`isthmus --help` shall not wait for that.
 """
 
 from __future__ import annotations
