@@ -209,7 +209,7 @@ def heartbeat(work: Work, connection: int, said: Report) -> None:
     if shard is not None and (shard.replicas or shard.joint or shard.leaving):
         shards.heard(work, shard, member)
         failover.consider(work, shard)
-    if said.moves:
+    if state.moves:
         slot_moves.heard(work, member, said.moves)
     if said.epoch < state.epoch and not work.topology_changed:
         work.send(connection, topology(state))

@@ -59,7 +59,7 @@ def begin(work: Work, source: Shard, target: Shard, slots: list[tuple[int, int]]
 
 
 def heard(work: Work, member: Member, said: tuple[MoveReport, ...]) -> None:
-    """A primary says how its moves stand."""
+    """A node has beaten, or a primary says how its moves stand."""
     for report in said:
         move = work.state.moves.get(report.id)
         if move is None:
@@ -71,6 +71,10 @@ def heard(work: Work, member: Member, said: tuple[MoveReport, ...]) -> None:
             move.said[report.side] = report
             move.moved_ns = work.now
         drive(work, move)
+    for move in list(work.state.moves.values()):
+        # Its topology is all that is waited for.
+        if move.state == FLIPPED:
+            drive(work, move)
 
 
 def tick(work: Work) -> None:
@@ -146,8 +150,11 @@ def ready(work: Work, number: int) -> bool:
     busy = watch.since_ns or watch.handover or watch.returning or watch.doubt or shard.joint
     if busy or not primary.alive or not primary.connection:
         return False
-    # A lease that is about to be got is no lease: who moves slots serves them at once.
-    leads = primary.copy is None or primary.copy.lease_left_ms > 0
+    copy = primary.copy
+    leads = (
+        copy is not None and copy.lease_left_ms > 0
+        and (copy.shard, copy.epoch) == (shard.number, shard.epoch)
+    )  # fmt: skip
     return leads and (not shard.replicas or bool(shard.synced))
 
 

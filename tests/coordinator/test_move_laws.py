@@ -35,7 +35,11 @@ class Node:
         self.connection = connection
         self.view: dict[str, Any] = {"epoch": 0, "shards": [], "moves": []}
         self.pledges: dict[str, int] = {}
+        # It gave its lease up, and when: if nobody takes over in time, it takes it again.
         self.handed = False
+        self.handed_ns = 0
+        self.run = 1
+        self.dead = False
 
     def shard(self) -> Any:
         """The shard that it is the primary of, as it believes."""
@@ -80,12 +84,14 @@ class World:
         self.now = 10**12
         self.nodes = {f"{i:040x}": Node(f"{i:040x}", i) for i in range(1, 11)}
         self.late: list[tuple[Node, dict[str, Any]]] = []
+        self.sayings: list[tuple[int, model.Message]] = []
         self.data: dict[int, dict[int, int]] = {}
-        # What targets have fetched, by move; their replicas have it too. Those that came to be theirs.
+        # What targets have fetched, by move (their replicas have it too), and what became theirs.
         self.fetched: dict[str, dict[int, int]] = {}
         self.done: set[str] = set()
         self.truth = dict.fromkeys(WATCHED, 0)
         self.flips = 0
+        self.rush = False
         for node in self.nodes.values():
             self.register(node)
         self.quiet(2)
@@ -107,20 +113,27 @@ class World:
             if shard.number in slots and slots[shard.number] != shard.slots:
                 assert before[shard.number] == shard.epoch, "a flip leaves leases alone"
                 self.flips += 1
+                # Before anybody hears of it, clients write where they always did.
+                for slot in WATCHED:
+                    self.write(slot)
         self.check()
 
     def register(self, node: Node) -> None:
         at = 8000 + node.connection
         self.step(model.Register(node.connection, {
             "id": node.id, "role": "node", "region": "local", "zone": "abc"[node.connection % 3],
-            "address": f"127.0.0.1:{at}", "pid": 1, "incarnation": "one",
+            "address": f"127.0.0.1:{at}", "pid": 1, "incarnation": f"run{node.run}",
             "epoch": node.view["epoch"], "cluster": "", "copy": self.copy(node),
         }))  # fmt: skip
 
     def copy(self, node: Node) -> dict[str, Any] | None:
         shard = node.copy_of()
         if shard is None:
-            return None
+            return None if node.run == 1 else {
+                "shard": 0, "epoch": 0, "offset": 0, "replid": "", "role": "replica",
+                "data_epoch": 0, "state": "empty", "primary_silent_ms": -1, "lease_left_ms": 0,
+                "problem": "",
+            }  # fmt: skip
         leads = shard["primary"] == node.id
         return {
             "shard": shard["number"], "epoch": shard["epoch"], "offset": 5, "replid": "",
@@ -129,7 +142,34 @@ class World:
             "lease_left_ms": 1900 if leads else 0, "problem": "",
         }  # fmt: skip
 
+    def kill(self, node: Node) -> None:
+        """A node's process ends, if a replica has what it has; all that was under way is lost."""
+        shard = model.shard_of(self.state, node.id)
+        others = [] if shard is None else [
+            self.nodes[name] for name in shard.copies
+            if name != node.id and (name in shard.synced or name == shard.primary)
+        ]  # fmt: skip
+        if node.dead or not any(not other.dead for other in others):
+            return
+        node.dead, node.handed = True, False
+        node.view = {"epoch": 0, "shards": [], "moves": []}
+        node.pledges = {}
+        self.late = [(who, frame) for who, frame in self.late if who is not node]
+        self.step(model.Closed(node.connection))
+        self.step(model.Probe(node.id, f"run{node.run}"))
+
+    def revive(self, node: Node) -> None:
+        """Another process takes a node's place, with nothing."""
+        if node.dead:
+            node.dead = False
+            node.run += 1
+            self.beat(node)
+
     def beat(self, node: Node) -> None:
+        if node.dead:
+            return
+        if self.now - node.handed_ns > 6000 * model.MS:
+            node.handed = False
         if node.connection not in self.state.connections:
             self.register(node)
         self.step(model.Heartbeat(node.connection, {
@@ -147,7 +187,7 @@ class World:
         if frame.get("type") == "topology":
             self.take_over(node, frame)
         elif frame.get("type") == "handover" and node.shard() is not None:
-            node.handed = True
+            node.handed, node.handed_ns = True, self.now
             self.step(model.Drained(node.connection, {
                 "shard": frame["shard"], "epoch": frame["epoch"], "offset": 5,
             }))  # fmt: skip
@@ -207,8 +247,9 @@ class World:
         ordered = here["state"] == there["state"] == "yielding" and here["epoch"] == there["epoch"]
         if ordered and same and self.rng.random() < 0.7:
             source.pledges[move["id"]] = here["epoch"]
-            if self.rng.random() < 0.5:
-                self.step(model.MovesSaid(source.connection, {"moves": self.reports(source)}))
+            # It says so at once, and is heard at once or later, or never.
+            said = model.MovesSaid(source.connection, {"moves": self.reports(source)})
+            self.sayings.append((source.run, said))
 
     def reports(self, node: Node) -> list[dict[str, Any]]:
         shard = node.shard()
@@ -237,9 +278,10 @@ class World:
         for slot in [slot for slot in held if inside(slot, move["slots"])]:
             del held[slot]
 
-    def write(self) -> None:
+    def write(self, slot: int | None = None) -> None:
         """A client writes to whoever takes it."""
-        slot = self.rng.choice(WATCHED)
+        if slot is None:
+            slot = self.rng.choice(WATCHED)
         serving = [node for node in self.nodes.values() if node.serves(slot)]
         assert len(serving) < 2, f"{len(serving)} nodes serve slot {slot}"
         for node in serving:
@@ -270,33 +312,65 @@ class World:
 
     def random_event(self) -> None:
         rng = self.rng
-        what = rng.randrange(100)
+        if self.rush:
+            # Orders to yield are withdrawn all the time.
+            for move in self.state.moves.values():
+                move.since_ns -= rng.choice([0, 100, 900]) * model.MS
+                move.again_ns = 0
+        what = rng.random() * 100
         node = rng.choice(list(self.nodes.values()))
-        if what < 30:
+        if what < 25:
             self.write()
-        elif what < 55:
-            self.deliver()
-        elif what < 75:
+        elif what < 50:
+            for _ in range(rng.choice([1, 3, 40])):
+                self.deliver()
+        elif what < 54:
+            self.hear_late()
+        elif what < 74:
             self.fetch()
-        elif what < 88:
+        elif what < 85:
             self.now += 20 * model.MS
             self.beat(node)
-        elif what < 95:
-            self.now += 100 * model.MS
+        elif what < 98:
+            self.now += 250 * model.MS
             for each in self.nodes.values():
                 self.beat(each)
             self.step(model.Tick())
-        elif what < 96:
+            self.revive(node)
+        else:
+            self.rare_event(node)
+
+    def rare_event(self, node: Node) -> None:
+        """What happens once in a while."""
+        rng = self.rng
+        what = rng.randrange(12)
+        if what == 0:
             self.step(model.SetShards(rng.choice([1, 2, 3, 4])))
-        elif what < 97 and self.state.shards:
+        elif what < 3:
             shard = rng.choice(self.state.shards)
             self.step(model.Failover(99, 1, shard.number))
-        elif what < 98:
+        elif what < 5:
             self.restart()
+        elif what < 9:
+            self.kill(self.in_a_move() or node)
         else:
             # A connection is lost, and what was under way on it.
             self.late = [(who, frame) for who, frame in self.late if who is not node]
             self.step(model.Closed(node.connection))
+
+    def in_a_move(self) -> Node | None:
+        """A primary of a side of a move."""
+        sides = [n for move in self.state.moves.values() for n in (move.source, move.target)]
+        shards = [shard for shard in self.state.shards if shard.number in sides]
+        return self.nodes[self.rng.choice(shards).primary] if shards else None
+
+    def hear_late(self) -> None:
+        """The coordinator hears what a node said a while ago."""
+        if self.sayings:
+            run, said = self.sayings.pop(self.rng.randrange(len(self.sayings)))
+            node = next(n for n in self.nodes.values() if n.connection == said.connection)
+            if said.connection in self.state.connections and node.run == run:
+                self.step(said)
 
     def restart(self) -> None:
         self.store.close()
@@ -306,13 +380,14 @@ class World:
         before = model.topology(self.state)
         self.state = model.restore(saved, 2, self.state.limits, self.now)
         assert model.topology(self.state) == before
-        self.late = []
+        self.late, self.sayings = [], []
 
     def quiet(self, rounds: int) -> None:
         """Nothing goes wrong for a while."""
         for _ in range(rounds):
             self.now += 250 * model.MS
             for node in self.nodes.values():
+                self.revive(node)
                 self.beat(node)
             while self.late:
                 self.deliver()
@@ -324,6 +399,7 @@ class World:
 
 def run(seed: int, events: int) -> World:
     world = World(seed)
+    world.rush = seed % 2 == 0
     for _ in range(events):
         world.random_event()
     for _ in range(60):

@@ -8,9 +8,11 @@ forty of them, addresses are ports on 127.0.0.1. Commands:
     +100 register c1 id=a zone=x port=8500 [role= run= epoch= cluster= region=]
     +0 heartbeat c1 [epoch=]         without an epoch: the one the coordinator holds
        ... [state= offset= data= silent= lease= fenced=]   and how its copy of a shard is
+       ... [moves=ID:SIDE:STATE[:ORDER]]                how a move of slots stands there
     +0 leave c1 | +0 close c1 | +0 tick
     +2000 pass c1 c2                 that long, in steps of 250 ms: these heartbeat, then a tick
     persistence aof:always           somebody sets the policy of what is kept on disk
+    scale 4 | rebalance | drain id=a   somebody sets a goal
     durability replica               somebody sets when writes are acknowledged
     +0 refused id=a                  connections to a's address are refused
     +0 lease c1 shard=0 [number=]    a node asks the witness | +0 release c1 shard=0
@@ -87,6 +89,8 @@ class Script:
             yield from self.step(model.SetDurability(durability.parse(rest[0])))
         elif verb == "settle":
             yield from self.step(model.Settle(rest[0]))
+        elif verb in ("scale", "rebalance", "drain"):
+            yield from self.step(_goal(verb, rest))
         elif verb == "persistence":
             yield from self.step(model.SetPersistence(parse(rest[0])))
         else:
@@ -183,7 +187,10 @@ def _message(verb: str, rest: list[str], state: model.State) -> model.Message:
     if verb == "heartbeat":
         epoch = int(options.get("epoch", state.epoch))
         said = _copy(options, state, state.connections.get(connection, ""))
-        return model.Heartbeat(connection, {"epoch": epoch, "slots": 0, "keys": 0, "copy": said})
+        return model.Heartbeat(connection, {
+            "epoch": epoch, "slots": 0, "keys": 0, "copy": said,
+            "moves": _moves(options.get("moves", ""), state),
+        })  # fmt: skip
     assert verb == "register", verb
     body: dict[str, object] = {
         "id": options["id"] * 40 if len(options["id"]) == 1 else options["id"],
@@ -198,6 +205,24 @@ def _message(verb: str, rest: list[str], state: model.State) -> model.Message:
     }
     body["copy"] = _copy(options, state, str(body["id"]))
     return model.Register(connection, body)
+
+
+def _goal(verb: str, rest: list[str]) -> model.Message:
+    if verb == "scale":
+        return model.SetShards(int(rest[0]))
+    return model.Rebalance() if verb == "rebalance" else model.Drain(_options(rest)["id"] * 40)
+
+
+def _moves(text: str, state: model.State) -> list[dict[str, object]]:
+    """What a node says of a move; the order is the one in force unless another is given."""
+    if not text:
+        return []
+    name, side, word, *order = text.split(":")
+    move = state.moves[name]
+    shard = state.shard(move.source if side == "source" else move.target)
+    assert shard is not None
+    given = int(order[0]) if order else move.epoch
+    return [{"id": name, "side": side, "epoch": shard.epoch, "state": word, "order": given}]
 
 
 def _of_shard(
@@ -281,5 +306,8 @@ def _frame(frame: dict[str, Any]) -> str:
     )
     if frame["durability"] != str(Durability()):
         shards += f" durability={frame['durability']}"
+    if frame["moves"]:
+        moves = ",".join(f"{m['id']}:{m['state']}" for m in frame["moves"])
+        shards += f" moves={moves}"
     kept = "" if frame["persistence"] == "off" else f" persistence={frame['persistence']}"
     return f"topology epoch={frame['epoch']} nodes={nodes} shards={shards or '-'}{kept}"
