@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import isthmus
 from isthmus.cli.app import run
 from tests.e2e import cluster as e2e
 from tests.oracle.grammar import Grammar
@@ -91,6 +92,11 @@ class Load:
         peer("SET", f"late {keys[0]}", "x", "EX", rng.randrange(100, 400))
 
 
+patient = pytest.mark.skipif(
+    not isthmus.compiled(), reason="interpreted, the pause outlasts the patience of its clients"
+)
+
+
 @pytest.fixture
 def out(capsys: pytest.CaptureFixture[str]) -> Out:
     """What was printed on standard output since, as JSON."""
@@ -156,6 +162,7 @@ def differences(one: dict[Any, Any], other: dict[Any, Any]) -> list[Any]:
     ][:SHOWN_MAX]
 
 
+@patient
 @pytest.mark.parametrize(("start", "entry"), [(redis8, "proxy"), (redis_server, "node")])
 def test_into_a_cluster_under_load(
     two: e2e.Cluster, tmp_path: Path, out: Out, start: Any, entry: str,
@@ -182,6 +189,7 @@ def test_into_a_cluster_under_load(
         assert outcome["verified"] >= 1000 > outcome["compared_while_paused"] > 0, outcome
 
 
+@patient
 def test_into_a_node_with_all_databases_though_the_link_is_cut(
     tmp_path: Path, out: Out, monkeypatch: pytest.MonkeyPatch
 ) -> None:
