@@ -100,9 +100,7 @@ class Load:
 
     def __init__(self, proxy: int, node: int, through_proxy: int = 2, direct: int = 2) -> None:
         self.proxy = proxy
-        self.workers = [
-            Worker(f"p{i}", redis.Redis(port=proxy)) for i in range(through_proxy)
-        ]
+        self.workers = [Worker(f"p{i}", redis.Redis(port=proxy)) for i in range(through_proxy)]
         self.workers += [
             Worker(f"d{i}", RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", node)]))
             for i in range(direct)
