@@ -1,6 +1,7 @@
 """Compiled twin of slot_counts.py, which says what it is for: keys by slot, and who is found.
 
-The counts are a C array, with the sums of groups of 128 beside them, and one byte for each slot that
+The counts are a C array, with the sums of groups of 128 beside them, and one byte for each slot
+that
 is hidden; all of it is kept true by `add` and `hide`, and no Python object is made on the way.
 """
 

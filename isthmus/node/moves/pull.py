@@ -11,9 +11,9 @@ anew, whatever happened; and nothing at all is applied once it says that the slo
 then clients write to them.
 
 Clients of this node come first. A slice is short, the loop serves in between, and while clients
-send requests no more than about a fifth of the time is taken; and no more is taken than the node's own
-replica keeps up with, so that neither the bound of `async` nor the replies of `replica` wait for
-what is moved.
+send requests no more than about a fifth of the time is taken; and no more is taken than the node's
+own replica keeps up with, so that neither the bound of `async` nor the replies of `replica` wait
+for what is moved.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class PullFailed(Exception):
 
 
 class Pacer:
-    """Gives the loop, and the machine, to others between slices: for `REST_TIMES` as long as a slice
-    took while there are any. Where processes share cores, it is this that their clients feel."""
+    """Gives the loop, and the machine, to others between slices: while there are any, for
+    `REST_TIMES` as long as a slice took. Where processes share cores, their clients feel that."""
 
     def __init__(self, node: Any) -> None:
         self.node = node
