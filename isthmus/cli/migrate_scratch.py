@@ -5,8 +5,6 @@ Nothing expires in it: whether a key's time has come is for the source to say.
 
 from __future__ import annotations
 
-import hiredis
-
 from isthmus.node.commands import load_all
 from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.config import Config
@@ -26,14 +24,12 @@ class Scratch:
         self.node = Node(clock, Rng(1), Config({"databases": "1"}), "0" * 40)
         self.client = self.node.new_client()
 
-    def call(self, argv: list[bytes]) -> object:
-        """The reply to a command; an error as a value."""
+    def call(self, argv: list[bytes]) -> bytes:
+        """The reply to a command, as it would be sent."""
         ctx = self.node.ctx
         execute(ctx, self.client, argv)
-        reader = hiredis.Reader()
-        reader.feed(ctx.reply.take())
         self.node.keyspace.log.flush()
-        return reader.gets()
+        return bytes(ctx.reply.take())
 
     def put(self, key: bytes, dump: bytes | None, expire_ms: int) -> None:
         """Have a key; -1: it does not expire."""
@@ -44,10 +40,11 @@ class Scratch:
 
     def get(self, key: bytes) -> tuple[bytes | None, int]:
         """A key as DUMP and PEXPIRETIME have it."""
-        dump, when = self.call([b"DUMP", key]), self.call([b"PEXPIRETIME", key])
-        return dump if isinstance(dump, bytes) else None, when if isinstance(when, int) else -2
+        head, _, dump = self.call([b"DUMP", key]).partition(b"\r\n")
+        when = int(self.call([b"PEXPIRETIME", key])[1:])
+        return None if head == b"$-1" else dump[:-2], when
 
     def run(self, argv: list[bytes]) -> str:
         """Run the command; what was wrong, or an empty text."""
         reply = self.call(argv)
-        return str(reply) if isinstance(reply, Exception) else ""
+        return reply[1:].strip().decode(errors="replace") if reply[:1] == b"-" else ""

@@ -34,7 +34,7 @@ NOTED_MAX = 20
 MUST_CHANGE = frozenset(b"pexpireat expireat persist pexpire expire".split())
 # Of a server that has just lost its role, or waits for a replica.
 ALSO_LATER = ("READONLY", "NOREPLICAS", "UNBLOCKED", "OOM", "MISCONF")
-LOST = "lost: "
+LOST, WRONG = "lost: ", "wrong: "
 READS_MAX = 100
 Key = tuple[int, bytes]
 # A key as DUMP and PEXPIRETIME have it; -1: it stays, -2: it is not there.
@@ -139,7 +139,7 @@ class Target:
         async with trio.open_nursery() as nursery:
             for server, part in parts.items():
                 nursery.start_soon(self.deliver, server, part, again)
-        if self.router.is_cluster and any(why.startswith(LOST) for _, why in again.values()):
+        if any(why.startswith(LOST) for _, why in again.values()):
             await self.refresh()
         left: list[Step] = []
         why = ""
@@ -168,6 +168,8 @@ class Target:
 
     async def refresh(self) -> None:
         """Ask anew who owns which slot."""
+        if not self.router.is_cluster:
+            return
         for server in dict.fromkeys([*self.router.servers(), self.entry]):
             try:
                 self.router.owners = Router(await shards.behind(server)).owners
@@ -270,43 +272,51 @@ class Target:
     # -- keys as they are ---------------------------------------------------------------------
 
     async def read(self, db: int, keys: list[bytes]) -> list[Found]:
-        """Keys as they are here."""
+        """Keys as they are here; TargetFailed."""
         found: dict[bytes, Found] = {}
-        why = ""
-        for _ in range(READS_MAX):
+        problems: list[str] = []
+        for attempt in range(READS_MAX):
             by_server: dict[Server, list[bytes]] = {}
             for key in keys:
                 if key not in found:
                     by_server.setdefault(self.router.owner(key), []).append(key)
             if not by_server:
-                break
-            if why:
+                return [found[key] for key in keys]
+            if attempt:
                 await trio.sleep(AGAIN_SECONDS)
+            problems = []
             async with trio.open_nursery() as nursery:
                 for server, mine in by_server.items():
-                    nursery.start_soon(self.read_at, server, db, mine, found)
-            why = "it went on pointing elsewhere"
-        else:
-            raise TargetFailed(f"keys cannot be read back: {why}")
-        return [found[key] for key in keys]
+                    nursery.start_soon(self.read_at, server, db, mine, found, problems)
+            if any(text.startswith(WRONG) for text in problems):
+                break
+            if any(text.startswith(LOST) for text in problems):
+                await self.refresh()
+        raise TargetFailed(f"keys cannot be read back: {'; '.join(problems[:3])}")
 
     async def read_at(
-        self, server: Server, db: int, keys: list[bytes], found: dict[bytes, Found]
-    ) -> None:
-        """One server's keys; those that it has given to another are left out."""
-        client = await self.client(server, db)
+        self, server: Server, db: int, keys: list[bytes], found: dict[bytes, Found],
+        problems: list[str],
+    ) -> None:  # fmt: skip
+        """One server's keys; those that are not had from it are left out."""
         asked = [[word, key] for key in keys for word in (b"DUMP", b"PEXPIRETIME")]
-        replies = await client.pipeline(asked)
+        try:
+            client = await self.client(server, db)
+            replies = await client.pipeline(asked)
+        except (shards.Unreachable, ConnectionLost) as error:
+            await self.drop(server)
+            problems.append(f"{LOST}{error}")
+            return
         for key, dump, when in zip(keys, replies[::2], replies[1::2], strict=True):
             errors = [str(reply) for reply in (dump, when) if isinstance(reply, ReplyError)]
             if not errors:
                 found[key] = dump, when if dump is not None else -2
                 continue
             told, kind = import_route.redirect(errors[0]), import_route.verdict(errors[0])
+            later = kind in (ELSEWHERE, LATER)
+            problems.append(f"{'' if later else WRONG}{key[:80]!r} at {server.name}: {errors[0]}")
             if told is not None and not told.asking:
                 self.router.learn(told, server)
-            elif kind not in (ELSEWHERE, LATER):
-                raise TargetFailed(f"{key[:80]!r} at {server.name}: {errors[0]}")
 
     async def put(self, db: int, key: bytes, dump: bytes | None, expire_ms: int) -> None:
         """Let a key be as DUMP has it; None: let it not be there. Done with the next `flush`."""
@@ -323,9 +333,7 @@ class Target:
 
         try:
             before = await self.read(step.db, step.keys)
-        except (ConnectionLost, shards.Unreachable) as error:
-            for server in list(self.links):
-                await self.drop(server)
+        except TargetFailed as error:
             self.doubt(step, str(error))
             return
         scratch = Scratch()

@@ -1,4 +1,8 @@
-"""`isthmus migrate-from`: what it takes, and its help (pure)."""
+"""`isthmus migrate-from`: what it takes, and its help (pure).
+
+What it does is imported when it is called, with the values and formats of a node that it needs:
+`isthmus --help` shall not wait for that.
+"""
 
 from __future__ import annotations
 

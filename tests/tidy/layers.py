@@ -82,7 +82,9 @@ LAYERS: dict[str, Layer] = {
     "isthmus.coordinator": _layer(
         "isthmus.coordinator", WIRE, SPEC, others="trio prometheus_client msgpack urllib3"
     ),
-    "isthmus.cli": _layer(ANYTHING, others="trio typer click rich prometheus_client obstore"),
+    "isthmus.cli": _layer(
+        ANYTHING, others="trio typer click rich prometheus_client hiredis obstore"
+    ),
     "isthmus.chaos": _layer(ANYTHING, others="trio"),
     "isthmus.deploy": _layer(ANYTHING),
 }

@@ -1,8 +1,7 @@
 """Compiled twin of slot_counts.py, which says what it is for: keys by slot, and who is found.
 
 The counts are a C array, with the sums of groups of 128 beside them, and one byte for each slot
-that
-is hidden; all of it is kept true by `add` and `hide`, and no Python object is made on the way.
+that is hidden; `add` and `hide` keep all of it true, and no Python object is made on the way.
 """
 
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
