@@ -21,7 +21,7 @@ REQUIREMENTS := import tomllib; \
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build up test test-pure test-clients test-objectstore soak soak-persist soak-replicate soak-failover lint format docs bench clean distclean
+.PHONY: help venv build up test test-pure test-clients test-objectstore soak soak-persist soak-replicate soak-failover soak-moves lint format docs bench clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -61,6 +61,9 @@ soak-persist: build ## kill a node while it writes, 50 times under each fsync po
 
 soak-replicate: build ## a million writes to and from redis-server, with cut links
 	$(PY) -m tests.replicate.soak $(ARGS)
+
+soak-moves: build ## 3 shards become 5 and 3 again under load: ARGS="--keys 100000 --hash-mb 10"
+	$(PY) -m tests.moves.soak $(ARGS)
 
 soak-failover: build ## kill, stop and hand over primaries of a cluster under load, 30 times each
 	for campaign in "kill --durability replica --replicas 2" "kill --durability async" \

@@ -70,6 +70,7 @@ Shards = Annotated[
         show_default="3 for a new cluster, else as it was",
     ),
 ]
+Spares = Annotated[int, typer.Option(metavar="N", help="Nodes more than the shards need.")]
 Replicas = Annotated[
     int | None,
     typer.Option(
@@ -112,7 +113,7 @@ def up(
     data_dir: DataDir,
     shards: Shards = None,
     replicas: Replicas = None,
-    spares: Annotated[int, typer.Option(metavar="N", help="Nodes more than the shards need.")] = 0,
+    spares: Spares = 0,
     zones: Annotated[
         str, typer.Option(metavar="A,B", help="Zones that nodes are spread over, in turn.")
     ] = "a,b,c",
@@ -364,6 +365,8 @@ def status(
         markup=False,
         highlight=False,
     )
+    if scale.pending(answer):
+        console.print(scale.pending(answer), markup=False, highlight=False)
     warnings = answer.get("warnings")
     for text in warnings if isinstance(warnings, list) else ():
         console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)

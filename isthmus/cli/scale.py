@@ -260,6 +260,16 @@ class Bar:
             self.shown.stop()
 
 
+def pending(status: Mapping[str, Any]) -> str:
+    """What is being pursued, in a line; empty if nothing is."""
+    goal = status.get("goal")
+    if not isinstance(goal, Mapping) or goal.get("reached") or not status.get("shards"):
+        return ""
+    held = len(goal.get("still_held") or ())
+    said = [f"on the way to {goal.get('shards')} shards: {what(status)}"]
+    return "; ".join(said + ([f"{held} drained nodes still hold something"] if held else []))
+
+
 def what(status: Mapping[str, Any]) -> str:
     """What goes on, in a few words."""
     goal = status.get("goal") or {}

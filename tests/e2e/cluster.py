@@ -60,13 +60,15 @@ def free_ports(nodes: int) -> Ports:
     raise AssertionError("no free ports")
 
 
-def isthmus(*arguments: str) -> subprocess.CompletedProcess[str]:
+def isthmus(
+    *arguments: str, seconds: float = START_SECONDS_MAX
+) -> subprocess.CompletedProcess[str]:
     """Run one command of the program to its end."""
     return subprocess.run(
         [*PROGRAM, *arguments],
         capture_output=True,
         text=True,
-        timeout=START_SECONDS_MAX,
+        timeout=seconds,
         check=False,
     )
 

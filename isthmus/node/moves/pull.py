@@ -11,9 +11,9 @@ anew, whatever happened; and nothing at all is applied once it says that the slo
 then clients write to them.
 
 Clients of this node come first. A slice is short, the loop serves in between, and while clients
-send requests no more than about half of the time is taken; and no more is taken than the node's own
-replica keeps up with, so that neither the bound of `async` nor the replies of `replica` wait for
-what is moved.
+send requests no more than about a fifth of the time is taken; and no more is taken than the node's
+own replica keeps up with, so that neither the bound of `async` nor the replies of `replica` wait
+for what is moved.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ from isthmus.wire.resp import pack
 
 SLICE_NS = 1_000_000
 SWEEP_NS = 1_000_000
+REST_TIMES = 4
+REST_SECONDS_MAX = 0.02
 TICK_SECONDS = 0.02
 ALIVE_SECONDS = 1.0
 AHEAD_SECONDS = 0.005
@@ -66,7 +68,8 @@ class PullFailed(Exception):
 
 
 class Pacer:
-    """Gives the loop to others between slices: for as long as a slice took while there are any."""
+    """Gives the loop, and the machine, to others between slices: while there are any, for
+    `REST_TIMES` as long as a slice took. Where processes share cores, their clients feel that."""
 
     def __init__(self, node: Any) -> None:
         self.node = node
@@ -77,8 +80,8 @@ class Pacer:
         commands = self.node.ctx.commands
         others, self.commands = commands != self.commands, commands
         if others:
-            await trio.sleep(min((time.monotonic_ns() - began_ns) / 1e9, 0.01))
-            # What was served meanwhile is no sign of others to come.
+            spent = (time.monotonic_ns() - began_ns) / 1e9
+            await trio.sleep(min(REST_TIMES * spent, REST_SECONDS_MAX))
         else:
             await trio.lowlevel.checkpoint()
 
@@ -294,6 +297,8 @@ class Pull:
         order = self.order()
         offset = taker.acknowledged(order)
         if offset is not None:
+            if self.node.duty.must_sync and not self.node.persistence.sync():
+                raise PullFailed("nothing can be written to the disk")
             await self.say(pack([b"REPLCONF", b"ACK", b"%d" % offset, b"FACK", b"%d" % order]))
 
     async def acknowledge(self) -> None:
