@@ -249,7 +249,7 @@ def test_a_history(seed: int) -> None:
 
 @pytest.mark.slow
 def test_many_histories() -> None:
-    for seed in range(100, 140):
+    for seed in range(100, 160):
         run(seed)
 
 
