@@ -170,8 +170,8 @@ class Pull:
         config = self.node.config
         link = ReplicaLink(Introduction(
             port=config.integer("port"), user=config.text("masteruser"),
-            password=config.text("masterauth"), node_id=self.node.run_id, epoch=source.epoch,
-            move=self.move.id,
+            password=config.text("masterauth") or config.text("requirepass"),
+            node_id=self.node.run_id, epoch=source.epoch, move=self.move.id,
         ))  # fmt: skip
         try:
             async with self.stream, trio.open_nursery() as nursery:
