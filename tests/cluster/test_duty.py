@@ -323,6 +323,27 @@ def test_a_planned_handover(leader: Seat) -> None:
     assert leader.duty.copy()["role"] == "replica"  # type: ignore[index]
 
 
+def test_a_topology_about_others_does_not_take_the_lease_back(leader: Seat) -> None:
+    leader.duty.hear({"type": "handover", "shard": 0, "epoch": 5, "to": B})
+    leader.duty.replica_has(B, leader.replication.offset)
+    leader.sent.clear()
+    leader.topology(6, A, [B], shard_epoch=5)
+    # Whatever was asked for is given up again, behind it.
+    for voter in (B, WITNESS):
+        kinds = [frame["type"] for name, frame in leader.sent if name == voter]
+        assert kinds[-1:] in (["release"], []), kinds
+        assert kinds.count("release") == kinds.count("lease")
+    assert not leader.leadership.holds(leader.now)
+    assert leader.duty.state == "handed"
+
+
+def test_replies_do_not_wait_for_a_policy_that_was_changed(leader: Seat) -> None:
+    token = leader.write()
+    assert leader.released == []
+    leader.topology(6, A, [B], shard_epoch=5, durability="async")
+    assert leader.released == [token]
+
+
 @pytest.mark.parametrize("drained", [False, True])
 def test_a_handover_that_is_called_off_or_forgotten(leader: Seat, drained: bool) -> None:
     leader.write()

@@ -386,3 +386,15 @@ def test_nothing_is_loaded_from_a_file_that_is_missing(disk: BadDisk, tmp_path: 
     (tmp_path / "appendonlydir" / "appendonly.aof.1.incr.aof").unlink()
     with pytest.raises(RecoverError, match="is in the manifest and not on the disk"):
         kept("no").load()
+
+
+def test_what_was_put_off_is_on_the_disk_when_a_sync_is_asked_for(disk: BadDisk) -> None:
+    """With durability fsync: under everysec a write may wait for a sync that is under way."""
+    store = kept("everysec").load()
+    aof = store.aof
+    store("SET", "a", "1")
+    aof.buffer += b"*1\r\n$4\r\nPING\r\n"
+    written = aof.written
+    assert store.node.persistence.sync()
+    assert aof.written > written and not aof.buffer
+    assert aof.synced == aof.written

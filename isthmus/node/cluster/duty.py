@@ -119,6 +119,7 @@ class Duty:
     def topology_changed(self) -> None:
         """The view is another one: take up the duty it says."""
         now = self.boot_ns()
+        before = self.durability.kind
         self._learn_durability()
         self.leadership.learn(self.view, now)
         shard = self.view.my_shard
@@ -129,6 +130,9 @@ class Duty:
         else:
             self._follow(shard)
         self._count(now)
+        if before == REPLICA != self.durability.kind and self.holds_lease():
+            # What replies wait for is asked no more.
+            self.release(self.noted + TOKEN)
         self.regate(now)
 
     def _learn_durability(self) -> None:
@@ -147,6 +151,10 @@ class Duty:
 
     def _lead(self, shard: ShardInfo) -> None:
         replication = self.node.replication
+        if self.state == HANDED and self.epoch == shard.epoch:
+            # A topology about others: the lease, asked for anew by now, is the heir's.
+            self.leadership.release()
+            return
         if self.fenced:
             self._lift_fence()
         if self.state == FOLLOWING or replication.role == "replica":

@@ -135,7 +135,8 @@ class Persistence:
     def sync(self) -> bool:
         """Have all that was appended on the disk. False if it is not."""
         aof = self.aof
-        if not aof.enabled or aof.problem:
+        # Under everysec the write itself may have been put off.
+        if not aof.enabled or aof.problem or not aof.write():
             return False
         return bool(aof.synced >= aof.written or aof.sync_now())
 
