@@ -61,7 +61,7 @@ def test_pieces_of_any_size_make_the_same(replica: Replica, size: int) -> None:
         assert STREAM.startswith(backlog.read(101, 10000))
     assert replica.replication.offset == 100 + len(STREAM)
     assert replica.replication.backlog.read(101, 10000) == STREAM
-    assert replica.replication.db == 0
+    assert replica.replication.stream.db == 0
     assert replica("GET", "last") == b"1"
     replica("SELECT", 2)
     assert replica("MGET", "k", "n") == [b"v", b"1"]

@@ -18,7 +18,7 @@ waits for the end of the command.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from isthmus.wire.scalars import i64
 
@@ -31,14 +31,22 @@ NOTE_NEW = 2
 NOTE_MISS = 4
 
 
-class Effect(NamedTuple):
+class Effect:
     """One change: the database, the canonical command, and the keyspace event it stands for."""
 
-    db: int
-    argv: list[bytes]
-    event: bytes
-    event_class: bytes
-    origin: int
+    __slots__ = ("db", "argv", "event", "event_class", "origin")
+
+    def __init__(
+        self, db: i64, argv: list[bytes], event: bytes, event_class: bytes, origin: i64
+    ) -> None:
+        self.db = db
+        self.argv = argv
+        self.event = event
+        self.event_class = event_class
+        self.origin = origin
+
+    def __repr__(self) -> str:
+        return f"Effect({self.db}, {self.argv}, {self.event!r}, origin={self.origin})"
 
 
 class Sink(Protocol):
@@ -71,7 +79,14 @@ class EffectLog:
         """Add one effect; only called while recording."""
         self.offset += 1
         self.pending = True
-        self.batch.append(Effect(db, argv, event, event_class, self.origin))
+        # Filled in by hand: a call with five arguments costs as much as all the rest.
+        effect = Effect.__new__(Effect)
+        effect.db = db
+        effect.argv = argv
+        effect.event = event
+        effect.event_class = event_class
+        effect.origin = self.origin
+        self.batch.append(effect)
 
     def note(self, db: i64, key: bytes, event: bytes, event_class: bytes) -> None:
         """Add an event that is no change of data."""

@@ -52,23 +52,26 @@ def encode_batch(batch: list[Effect], selected_db: i64) -> tuple[bytes, i64]:
     `batch` is what the effect log hands to a sink: events without a command are passed over.
     """
     if len(batch) == 1:
-        db, argv, _, _, _ = batch[0]
+        effect = batch[0]
+        argv = effect.argv
         if argv[0]:
+            db = effect.db
             if db == selected_db:
                 return pack(argv), db
             return pack_all([select(db), argv]), db
         return b"", selected_db
-    changes = [effect for effect in batch if effect[1][0]]
+    changes = [effect for effect in batch if effect.argv[0]]
     count = len(changes)
     if count < 2:
         return encode_batch(changes, selected_db) if changes else (b"", selected_db)
-    db = changes[0][0]
+    effect = changes[0]
+    db = effect.db
     commands = [MULTI] if db == selected_db else [select(db), MULTI]
     for effect in changes:
-        if effect[0] != db:
-            db = effect[0]
+        if effect.db != db:
+            db = effect.db
             commands.append(select(db))
-        commands.append(effect[1])
+        commands.append(effect.argv)
     commands.append(EXEC)
     return pack_all(commands), db
 

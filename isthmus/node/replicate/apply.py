@@ -6,7 +6,7 @@ WATCH, tracking, notifications, clients that wait. Transactions are applied whol
 what they did goes to the sinks as one batch.
 
 Offsets. `node.replication.offset` is that of the last byte that was *applied*, and lies between
-commands and outside of transactions. The very bytes that were applied go to `replication.feed`, for
+commands and outside of transactions. The very bytes that were applied go to `Stream.feed`, for
 those who follow this node; a link that breaks loses what was not applied, and the next one asks for
 it again.
 
@@ -122,8 +122,8 @@ class StreamApplier:
         if count:
             data = bytes(self.raw[:count])
             del self.raw[:count]
-            self.node.replication.feed(data)
-            self.node.replication.db = self.client.db.index
+            self.node.replication.stream.feed(data)
+            self.node.replication.stream.db = self.client.db.index
 
     def control(self, argv: list[bytes], done: int, consumed: int) -> int:
         """REPLCONF: the primary asks how far we are. Returns how much is applied and not told."""

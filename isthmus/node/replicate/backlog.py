@@ -126,4 +126,6 @@ class Backlog:
                     high = middle
             first, data = chunks[low]
         at = offset - first
-        return bytes(data[at : at + bytes_max])
+        # One copy; nothing of the view is left, or the chunk could not grow.
+        with memoryview(data) as view:
+            return bytes(view[at : at + bytes_max])

@@ -535,7 +535,7 @@ class Follower:
         self.replication.restart_stream(sync.replid, sync.offset)
         index = self.selected(loaded.loader.facts)
         self.applier = StreamApplier(node, index)
-        self.replication.db = index
+        self.replication.stream.db = index
         self.in_step = True
         self.written.clear()
         # The file that begins has none of it until it is rewritten, which Redis counts likewise.

@@ -21,7 +21,7 @@ memory; `turn` hands on, at the end of each turn of the loop in which something 
 What was decided for a replica in its own request (`greeting`) is sent then, too, behind the replies
 it has coming; from PSYNC on its requests have no replies.
 
-Nothing here reads a clock or a socket; `stir` asks the loop for a call of `turn`.
+Nothing here reads a clock or a socket.
 """
 
 from __future__ import annotations
@@ -114,14 +114,14 @@ class Primary:
         self.beat_ms = self.ping_ms = 0
         # Somebody waits for a cut, and it has been asked for.
         self.cut_asked = False
-        # `turn` has been asked for already because of the stream.
-        self.stirred = False
-        # Set by the server: have `turn` called at the end of this turn; begin a cut when there is
-        # none, by calling what is given.
-        self.stir: Callable[[], None] = lambda: None
+        # Set by the server: begin a cut when there is none, by calling what is given.
         self.ask_cut: Callable[[], None] = lambda: None
         for name in ("min-replicas-to-write", "min-replicas-max-lag"):
             self.config.on_change(name, self._limits_changed)
+
+    def stir(self) -> None:
+        """Have `turn` called at the end of this turn of the loop."""
+        self.replication.stream.stir()
 
     # -- who comes and goes -------------------------------------------------------------------
 
@@ -191,6 +191,7 @@ class Primary:
             # Replies may wait for what it acknowledges: what it is sent may not wait for them.
             client.peer.exempt = True
         self.replicas[client.id] = replica
+        self.replication.stream.followed = True
         self.node.output_limits.apply(client)
         self.stir()
 
@@ -202,6 +203,7 @@ class Primary:
                 self.node.moves.forget(client)
             return
         client.replica = None
+        self.replication.stream.followed = bool(self.replicas)
         if replica.node_id and self.node.duty is not None:
             self.node.duty.replica_gone(replica.node_id)
         if replica.file is not None:
@@ -269,7 +271,7 @@ class Primary:
         replication = self.replication
         if chosen and replication.role == "primary":
             # Who begins here has selected no database yet.
-            replication.db = NO_DB
+            replication.stream.db = NO_DB
         for replica in chosen:
             replica.state = SENDING if direct else SAVING
             replica.cursor = replication.offset + 1
@@ -283,7 +285,7 @@ class Primary:
 
     def stream_db(self) -> int:
         """The database that the stream is about, as a snapshot says it."""
-        return max(0, int(self.replication.db))
+        return max(0, int(self.replication.stream.db))
 
     def sent(self, replica: AttachedReplica) -> None:
         """It has been handed the whole cut, up to the mark at its end."""
@@ -314,13 +316,13 @@ class Primary:
 
     def turn(self) -> None:
         """The end of a turn of the loop: hand on what there is."""
-        self.stirred = False
+        self.replication.stream.stirred = False
         self.begin_due()
         if self.acks_wanted:
             self.acks_wanted = False
             primary = self.replication.role == "primary" and not self.replication.frozen
             if primary and self.replicas:
-                self.replication.feed(GETACK)
+                self.replication.stream.feed(GETACK)
         for replica in list(self.replicas.values()):
             self.hand_on(replica)
 
@@ -479,7 +481,7 @@ class Primary:
         leads = replication.role == "primary" and not replication.frozen
         if leads and now_ms - self.ping_ms >= period_ms:
             self.ping_ms = now_ms
-            replication.feed(PING)
+            replication.stream.feed(PING)
         self.stir()
 
     def _beat(self, now_ms: int) -> None:

@@ -12,14 +12,13 @@ happened before is in no stream.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
-from isthmus.node.engine.effect_log import Effect
-from isthmus.node.persist.aof_format import NO_DB, encode_batch
+from isthmus.node.persist.aof_format import NO_DB
 from isthmus.node.replicate.backlog import Backlog, Older
 from isthmus.node.replicate.failover import Failover
 from isthmus.node.replicate.primary import Primary
+from isthmus.node.replicate.stream import Stream
 
 PRIMARY, REPLICA = "primary", "replica"
 NO_ID = "0" * 40
@@ -34,7 +33,7 @@ STALE = b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is se
 
 
 class Replication:
-    """Role, ids and the stream. As a sink of the effect log it encodes what a primary does."""
+    """Role, ids and the stream."""
 
     def __init__(self, node: Any) -> None:
         self.node = node
@@ -43,19 +42,14 @@ class Replication:
         self.replid2 = NO_ID
         self.second_offset = -1
         self.backlog = Backlog(node.config.integer(SIZE))
-        # The database selected at the end of the stream; NO_DB: the next effect says which.
-        self.db = NO_DB
-        # Called once a turn changes data: nothing is sent before `Ticker.commit`. Set by the server
-        # where replies wait for that.
-        self.hold: Callable[[], object] = lambda: None
+        # What puts a primary's changes into the backlog.
+        self.stream = Stream(node, self.backlog)
         # What follows another node's stream (follow.py); None where a test leaves it out.
         self.follower: Any = None
         # True while effects are encoded: from the first replica on, and always in a cluster.
         self.recording = False
         # The stream is about to be another's: see `freeze`.
         self.frozen = False
-        # There are messages among the effects.
-        self.messages = False
         # (offset, Unix ms) of how far the stream was when, for a while.
         self._times: deque[tuple[int, int]] = deque(maxlen=TIMES_MAX)
         self._looked_ms = 0
@@ -144,9 +138,9 @@ class Replication:
         """Encode effects from now on."""
         if not self.recording and self.role == PRIMARY:
             self.node.keyspace.log.flush()
-            self.node.keyspace.log.attach(self)
+            self.node.keyspace.log.attach(self.stream)
             self.recording = True
-            self.db = NO_DB
+            self.stream.db = NO_DB
 
     def begin_stream(self) -> None:
         """Encode effects from now on, if they are not yet: under an id that is nobody's so far."""
@@ -164,24 +158,8 @@ class Replication:
 
     def _stop_recording(self) -> None:
         self.node.keyspace.log.flush()
-        self.node.keyspace.log.detach(self)
+        self.node.keyspace.log.detach(self.stream)
         self.recording = False
-
-    def effects(self, batch: list[Effect]) -> None:
-        """Changes of data, and messages between them: into the stream."""
-        if self.messages:
-            self.messages = False
-            batch = [effect if effect.event or effect.argv[0] else revealed(effect)
-                     for effect in batch]  # fmt: skip
-        data, self.db = encode_batch(batch, self.db)
-        if data:
-            self.hold()
-            self.feed(data)
-            session = self.node.ctx.session
-            if session is not None:
-                session.write_offset = self.backlog.end
-                if session.peer is not None:
-                    session.peer.promised = True
 
     def message(self, db: int, argv: list[bytes]) -> None:
         """A message was published: replicas hear of it in its place among the changes.
@@ -190,7 +168,7 @@ class Replication:
         over.
         """
         if self.recording:
-            self.messages = True
+            self.stream.messages = True
             self.node.keyspace.log.note(db, b"", b"", b"")
             self.node.keyspace.log.batch[-1].argv[1:] = [argv[0].upper(), *argv[1:]]
 
@@ -199,14 +177,6 @@ class Replication:
         is said beside changes."""
         self.frozen = on
         self.node.keyspace.frozen = on
-
-    def feed(self, data: bytes) -> None:
-        """The stream goes on with `data`: keep it, and send it to those who follow."""
-        self.backlog.append(data)
-        primary = self.primary
-        if not primary.stirred and primary.replicas:
-            primary.stirred = True
-            primary.stir()
 
     def become_primary(self) -> None:
         """Lead: a new id, and the old one for those who followed up to here."""
@@ -277,8 +247,3 @@ class Replication:
             self.replid2, self.second_offset = self.replid, self.offset + 1
             self.replid = replid
             self.primary.let_go("the stream has another id")
-
-
-def revealed(effect: Effect) -> Effect:
-    """The command that a message hides behind its empty name."""
-    return effect._replace(argv=effect.argv[1:])

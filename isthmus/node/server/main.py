@@ -91,7 +91,7 @@ class NodeServer:
         self.ticker = NodeTicker(self.node)
         self.pump = Pump(self.node.ctx.reply, self.ticker)
         self.persistence.aof.hold = self.pump.hold
-        self.node.replication.primary.stir = self.stir
+        self.node.replication.stream.stir = self.stir
         FullSyncs(self.node)
         if args.backlog_disk_mb > 0 and (args.data_dir or not args.coordinator):
             older = Segments(args.data_dir or ".")
@@ -316,7 +316,7 @@ class NodeServer:
         member.duty.release = self.pump.release
         member.duty.cut_off = self.pump.cut_off_deferred
         self.ticker.duty = member.duty
-        self.node.replication.hold = self.pump.hold
+        self.node.replication.stream.hold = self.pump.hold
         self.report_losses(member.receipts)
         moves = self.node.moves = Moves(self.node, member.view)
         moves.say = member.link.say

@@ -82,7 +82,8 @@ class Notifier:
 
     def tell(self, effect: Effect) -> None:
         """The event or events of one effect."""
-        db, argv, event, event_class, _ = effect
+        db, argv = effect.db, effect.argv
+        event, event_class = effect.event, effect.event_class
         name, key = argv[0], argv[1]
         if name == b"XGROUP":
             # Its second word is a sub-command.

@@ -34,7 +34,7 @@ def put(db: Database, key: bytes, value: bytes, expire: i64, event: bytes) -> No
     """SET key value [PXAT expire]; expire is Unix ms, -1 for none."""
     db.store(key, value, expire)
     if db.changed(key):
-        argv = [b"SET", key, bytes(value)]
+        argv = [b"SET", key, value]
         if expire >= 0:
             argv += [b"PXAT", b"%d" % expire]
         db.record(argv, event, b"$")
@@ -44,7 +44,7 @@ def put_keep(db: Database, key: bytes, value: bytes, event: bytes) -> None:
     """SET key value KEEPTTL."""
     db.store_keep(key, value)
     if db.changed(key):
-        db.record([b"SET", key, bytes(value), b"KEEPTTL"], event, b"$")
+        db.record([b"SET", key, value, b"KEEPTTL"], event, b"$")
 
 
 @replays(b"SET")
