@@ -285,6 +285,7 @@ def run(
         found |= {
             "campaign": name, "durability": durability, "replicas": replicas,
             "operations": load.operations, "per_second": round(load.operations / lasted),
+            "typical_per_second": round(load.typical_per_second()),
             "acknowledged": load.acked, "lost": len(lost),
             "lost_without_receipt": sum(key not in named for key in lost),
             "receipts": len(receipts), "errors": dict(load.errors().most_common(8)),

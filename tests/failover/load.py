@@ -8,6 +8,7 @@ acknowledged must be there at the end, or be in a loss receipt.
 from __future__ import annotations
 
 import socket
+import statistics
 import threading
 import time
 from collections import Counter
@@ -208,6 +209,12 @@ class Load:
                         if value != b"%d" % number:
                             missing[key_of(writer.number, number)] = writer.done.acked[number]
         return missing
+
+    def typical_per_second(self) -> float:
+        """Operations in the median second: while a shard is away everybody's batches wait for it,
+        which pulls the mean down."""
+        seconds = Counter(int(at) for writer in self.writers for at in writer.done.acked.values())
+        return 2.0 * statistics.median(seconds.values()) if seconds else 0.0
 
     @property
     def operations(self) -> int:
