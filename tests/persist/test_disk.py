@@ -393,8 +393,8 @@ def test_what_was_put_off_is_on_the_disk_when_a_sync_is_asked_for(disk: BadDisk)
     store = kept("everysec").load()
     aof = store.aof
     store("SET", "a", "1")
-    aof.buffer += b"*1\r\n$4\r\nPING\r\n"
+    aof.buffer.data += b"*1\r\n$4\r\nPING\r\n"
     written = aof.written
     assert store.node.persistence.sync()
-    assert aof.written > written and not aof.buffer
+    assert aof.written > written and not aof.buffer.data
     assert aof.synced == aof.written

@@ -29,7 +29,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -37,9 +37,9 @@ from typing import Any
 import trio
 
 from isthmus.node.engine.client import ClientState
-from isthmus.node.engine.effect_log import Effect
 from isthmus.node.engine.errors import RedisError
-from isthmus.node.persist.aof_format import NO_DB, Seal, encode_batch, place, timestamp
+from isthmus.node.persist.aof_buffer import AofBuffer
+from isthmus.node.persist.aof_format import Seal, place
 from isthmus.node.persist.aof_manifest import (
     AofFile,
     Manifest,
@@ -79,21 +79,18 @@ class AppendOnlyFile:
         self.enabled = False
         self.manifest = Manifest()
         self.descriptor = -1
-        self.buffer = bytearray()
-        # The database selected at the buffer's end, and the running sum of the file.
-        self.db = NO_DB
+        # What is to be appended next.
+        self.buffer = AofBuffer(node)
+        # The running sum of the file.
         self.seal = Seal()
         # Which offset of which replication stream the buffer ends with, as it says itself.
         self.place: tuple[str, int] = ("", -1)
         # Of the file that is appended to: its good bytes.
         self.file_bytes = 0
-        # True if a command was let through in this turn whose effect is still to be kept.
-        self.promised = False
         # Bytes of all incremental files and the base, now and when it was last written anew.
         self.total_bytes = 0
         self.base_bytes = 0
-        # Offsets in the stream of all bytes ever appended.
-        self.appended = 0
+        # Offsets in the stream of all bytes ever appended (`AofBuffer.appended`).
         self.written = 0
         self.synced = 0
         self.syncing_since = 0.0
@@ -101,8 +98,7 @@ class AppendOnlyFile:
         # Until then writes wait for a sync; 0: they need not.
         self.slow_until = 0.0
         self.tried = 0.0
-        # Why nothing can be appended, for people; empty if it can.
-        self.problem = ""
+        self._problem = ""
         # A sync failed: the file may lack what was written to it.
         self.broken = False
         # No manifest names the file that is appended to: a base has to be written first.
@@ -111,12 +107,9 @@ class AppendOnlyFile:
         self.commit_ns = 0
         self.policy = self.config.text("appendfsync")
         self.config.on_change("appendfsync", self._policy_changed)
-        self.timestamp_s = 0
         # Clients that wait for a sync (WAITAOF), and for which offset.
         self.waiting: dict[int, int] = {}
         self.wake = trio.Event()
-        # Called once a turn changes data: nothing is sent before `commit`. Set by the server.
-        self.hold: Callable[[], object] = lambda: None
         self.rewrite_scheduled = False
         self.last_rewrite_ok = True
         self.last_rewrite_seconds = -1
@@ -124,6 +117,16 @@ class AppendOnlyFile:
         self.rewrites = 0
         self.rewrite_failures = 0
         self.rewrite_tried = 0.0
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be appended, for people; empty if it can."""
+        return self._problem
+
+    @problem.setter
+    def problem(self, text: str) -> None:
+        self._problem = text
+        self.buffer.refused = bool(text)
 
     # -- names --------------------------------------------------------------------------------
 
@@ -158,7 +161,7 @@ class AppendOnlyFile:
             os.ftruncate(self.descriptor, 0)
         self.file_bytes = file_bytes
         self.seal = seal
-        self.db = NO_DB
+        self.buffer.begin_file()
         self.total_bytes = self.base_bytes = total_bytes
         self.listen()
 
@@ -182,7 +185,7 @@ class AppendOnlyFile:
     def listen(self) -> None:
         """Hear of every effect from now on."""
         self.enabled = True
-        self.node.keyspace.log.attach(self)
+        self.node.keyspace.log.attach(self.buffer)
 
     def make_folder(self) -> None:
         """Make the folder if need be, and its name last; raises OSError."""
@@ -229,11 +232,11 @@ class AppendOnlyFile:
             self.write()
             self.sync_now()
             self.enabled = False
-            self.node.keyspace.log.detach(self)
+            self.node.keyspace.log.detach(self.buffer)
             self.drop_file()
             self.problem = ""
             self.broken = self.unnamed = False
-            self.buffer = bytearray()
+            self.buffer.clear()
             self.node.persistence.regate()
 
     def close(self) -> None:
@@ -252,35 +255,15 @@ class AppendOnlyFile:
         log_of_effects = self.node.keyspace.log
         log_of_effects.flush()
         if self.enabled:
-            log_of_effects.detach(self)
+            log_of_effects.detach(self.buffer)
         try:
             yield
         finally:
             log_of_effects.flush()
             if self.enabled:
-                log_of_effects.attach(self)
+                log_of_effects.attach(self.buffer)
 
     # -- appending ----------------------------------------------------------------------------
-
-    def effects(self, batch: list[Effect]) -> None:
-        """Changes of data: into the buffer."""
-        if self.config.boolean("aof-timestamp-enabled"):
-            self.stamp()
-        data, self.db = encode_batch(batch, self.db)
-        if data:
-            self.buffer += data
-            self.appended += len(data)
-            self.promised = self.promised or not self.problem
-            self.hold()
-
-    def stamp(self) -> None:
-        """Note the time, once a second."""
-        now_s = self.node.clock.now_ms // 1000
-        if now_s != self.timestamp_s:
-            self.timestamp_s = now_s
-            line = timestamp(now_s)
-            self.buffer += line
-            self.appended += len(line)
 
     def commit(self) -> bool:
         """Write what was appended. False if replies to what was appended may not be sent.
@@ -288,10 +271,11 @@ class AppendOnlyFile:
         While commands that write are refused, what is appended is keys whose time came: nobody is
         promised anything, and who reads is not cut off.
         """
-        promised, self.promised = self.promised, False
+        buffer = self.buffer
+        promised, buffer.promised = buffer.promised, False
         always = self.policy == ALWAYS
         # A rewrite that begins writes the buffer, and syncs nothing.
-        if not self.enabled or not (self.buffer or (always and self.synced < self.written)):
+        if not self.enabled or not (buffer.data or (always and self.synced < self.written)):
             return True
         clock = self.node.clock
         started = clock.mono_ns()
@@ -319,12 +303,12 @@ class AppendOnlyFile:
     def write(self) -> bool:
         """Write the buffer. False, and the file as it was, if the disk refuses."""
         self.postponed_since = 0.0
-        if not self.buffer:
+        if not self.buffer.data:
             return True
         self.tell_place()
         seal = Seal(self.seal.crc, self.seal.size, self.seal.sealed)
-        seal.add(self.buffer)
-        data = bytes(self.buffer) + seal.line()
+        seal.add(self.buffer.data)
+        data = bytes(self.buffer.data) + seal.line()
         started = self.node.clock.mono_ns()
         try:
             write_all(self.descriptor, data)
@@ -336,8 +320,8 @@ class AppendOnlyFile:
         self.seal = seal
         self.file_bytes += len(data)
         self.total_bytes += len(data)
-        self.written += len(self.buffer)
-        self.buffer = bytearray()
+        self.written += len(self.buffer.data)
+        self.buffer.clear()
         if self.problem and not self.broken:
             log("aof_writes_again", file=self.folder)
             self.problem = ""
@@ -352,9 +336,7 @@ class AppendOnlyFile:
         found = None if stream is None else stream.place()
         if found is not None and found != self.place:
             self.place = found
-            line = place(*found)
-            self.buffer += line
-            self.appended += len(line)
+            self.buffer.add(place(*found))
 
     def write_failed(self, error: OSError) -> None:
         """The disk took nothing, or a part: cut the file back to its good end."""
@@ -408,8 +390,8 @@ class AppendOnlyFile:
         if not self.waiting:
             return
         blocking = self.node.blocking
-        for blocked in list(blocking.clients.values()):
-            if blocked.kind == b"aof" and self.waiting.get(blocked.client.id, 0) <= self.synced:
+        for blocked in blocking.waiting_for(b"aof"):
+            if self.waiting.get(blocked.client.id, 0) <= self.synced:
                 blocking.rerun(blocked)
 
     def synced_for(self, client: ClientState) -> bool:
@@ -419,7 +401,7 @@ class AppendOnlyFile:
                 id: offset for id, offset in self.waiting.items()
                 if id in self.node.blocking.clients
             }  # fmt: skip
-            self.waiting[client.id] = self.appended
+            self.waiting[client.id] = self.buffer.appended
         return self.waiting.get(client.id, 0) <= self.synced
 
     async def run(self) -> None:
@@ -568,14 +550,13 @@ class AppendOnlyFile:
         self.drop_file()
         if not follows and self.enabled:
             # What that file lacks, and what waits here, is in the cut.
-            self.written += len(self.buffer)
-            self.buffer = bytearray()
+            self.written += len(self.buffer.data)
+            self.buffer.clear()
         self.unnamed = not follows
         self.descriptor = descriptor
         self.seal = Seal()
-        self.db = NO_DB
+        self.buffer.begin_file()
         self.file_bytes = 0
-        self.timestamp_s = 0
         if not self.enabled:
             self.listen()
 
@@ -623,7 +604,7 @@ class AppendOnlyFile:
 
     def cron(self) -> None:
         """Ten times a second: what waits is written, what failed is tried again."""
-        if not self.buffer or not self.enabled or self.broken:
+        if not self.buffer.data or not self.enabled or self.broken:
             return
         if self.problem and time.monotonic() - self.tried < RETRY_SECONDS:
             return
@@ -632,7 +613,7 @@ class AppendOnlyFile:
 
     def buffer_bytes(self) -> int:
         """Bytes that wait to be written."""
-        return len(self.buffer)
+        return len(self.buffer.data)
 
     def figures(self) -> dict[str, str | int]:
         """The fields of INFO that are there while it is on."""
@@ -641,7 +622,7 @@ class AppendOnlyFile:
         return {
             "aof_current_size": self.total_bytes, "aof_base_size": self.base_bytes,
             "aof_pending_rewrite": int(self.rewrite_scheduled),
-            "aof_buffer_length": len(self.buffer),
+            "aof_buffer_length": len(self.buffer.data),
             "aof_pending_bio_fsync": int(bool(self.syncing_since)),
             "aof_delayed_fsync": self.delayed_syncs,
         }  # fmt: skip

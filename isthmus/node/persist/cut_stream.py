@@ -1,12 +1,12 @@
-"""CutStream: a cut sent to a client (io), as a replica asks for it that wants the snapshot only.
+"""A cut of the data, sent as it is taken (io): to replicas, or to a client that wants just that.
 
-`REPLCONF rdb-only 1`, `REPLCONF capa eof` and SYNC are what `redis-cli --rdb` and `isthmus export`
-send. The answer is no RESP reply but
+What is sent is no RESP reply but
 
-    $EOF:<40 characters>\r\n | snapshot | the same 40 characters
+    $EOF:<40 characters>\\r\\n | snapshot | the same 40 characters
 
-and the connection ends. A client that reads slowly slows the cut down: no more than `WAITING_BYTES`
-are handed to its connection before it has taken them.
+`redis-cli --rdb` and `isthmus export` ask for it (`CutStream`) with `REPLCONF rdb-only 1`,
+`REPLCONF capa eof` and SYNC, and then the connection ends. Who reads slowly slows the cut down: no
+more than `WAITING_BYTES` are handed to a connection before it has taken them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ PIECE_BYTES = 128 * 1024
 LOOK_SECONDS = 0.002
 
 
-class CutStream:
-    """One client that gets a cut; `head` are the bytes before the entries."""
+class SentCut:
+    """A cut on its way to connections; `head` are the bytes before the entries.
 
-    def __init__(
-        self, cut: Cut, client: Any, head: bytes, mark: bytes, by_loop: bool = False
-    ) -> None:
+    `send` hands bytes on, `gone` says that nobody is there any more; `sent` is called when all is
+    out, `over` however it ended.
+    """
+
+    def __init__(self, cut: Cut, path: str, head: bytes, mark: bytes, by_loop: bool) -> None:
         self.cut = cut
-        self.client = client
-        self.path = f"client {client.address}"
+        self.path = path
         self.head = head
         # What is said before it.
         self.greeting = b""
@@ -45,9 +46,9 @@ class CutStream:
         self.peak_bytes = 0
 
     async def write_beside(self) -> None:
-        """Send everything; raises CutFailed, or CutCancelled if the client is gone."""
+        """Send everything; raises CutFailed, or CutCancelled if everybody is gone."""
         try:
-            self.client.peer.send(self.greeting + b"$EOF:" + self.mark + b"\r\n")
+            await self.send(self.greeting + b"$EOF:" + self.mark + b"\r\n")
             await self.write(self.head)
             while True:
                 await next_piece(self.cut, PIECE_BYTES, self.by_loop)
@@ -62,19 +63,15 @@ class CutStream:
             end = end_mark()
             crc = extend(self.crc, end)
             await self.write(end + crc.to_bytes(8, "little"))
-            self.client.peer.send(self.mark)
+            await self.send(self.mark)
         finally:
             self.cut.end()
-            if self.client.peer is not None:
-                self.client.peer.close_soon()
+            self.over()
+        self.sent()
 
     async def write(self, piece: bytes) -> None:
-        """Hand a piece to the connection, when it has taken enough of what was before."""
-        self.check()
-        while self.client.peer.pending_output() > WAITING_BYTES:
-            await trio.sleep(LOOK_SECONDS)
-            self.check()
-        self.client.peer.send(piece)
+        """Send a piece of the snapshot."""
+        await self.send(piece)
         self.size += len(piece)
         self.crc = extend(self.crc, piece)
 
@@ -82,5 +79,43 @@ class CutStream:
         """Raise if there is no use in going on."""
         if self.cut.failure:
             raise CutFailed(self.cut.failure)
-        if self.cancelled or self.client.peer is None or not self.client.peer.open:
+        if self.cancelled or self.gone():
             raise CutCancelled
+
+    async def send(self, piece: bytes) -> None:
+        """Hand bytes to every connection, when it has taken enough of what was before."""
+        raise NotImplementedError
+
+    def gone(self) -> bool:
+        """True if nobody is there any more."""
+        raise NotImplementedError
+
+    def sent(self) -> None:
+        """All is handed on, up to the mark at its end."""
+
+    def over(self) -> None:
+        """Nothing more is sent."""
+
+
+class CutStream(SentCut):
+    """A cut for one client, whose connection ends behind it."""
+
+    def __init__(
+        self, cut: Cut, client: Any, head: bytes, mark: bytes, by_loop: bool = False
+    ) -> None:
+        super().__init__(cut, f"client {client.address}", head, mark, by_loop)
+        self.client = client
+
+    async def send(self, piece: bytes) -> None:
+        self.check()
+        while self.client.peer.pending_output() > WAITING_BYTES:
+            await trio.sleep(LOOK_SECONDS)
+            self.check()
+        self.client.peer.send(piece)
+
+    def gone(self) -> bool:
+        return self.client.peer is None or not self.client.peer.open
+
+    def over(self) -> None:
+        if self.client.peer is not None:
+            self.client.peer.close_soon()

@@ -371,7 +371,7 @@ class Follower:
         """Write what was applied to the append only file, and note what stands there."""
         aof = self.node.persistence.aof
         self.node.persistence.commit()
-        if not aof.enabled or aof.buffer:
+        if not aof.enabled or aof.buffer.data:
             return
         noted = (aof.written, self.replication.offset)
         if self.written and (

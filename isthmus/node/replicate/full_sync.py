@@ -22,72 +22,29 @@ from typing import Any
 import trio
 
 from isthmus.node.persist.cut import Cut
-from isthmus.node.persist.cut_file import CutCancelled, CutFailed, CutFile, next_piece
+from isthmus.node.persist.cut_file import CutFile
+from isthmus.node.persist.cut_stream import LOOK_SECONDS, SentCut
 from isthmus.node.persist.snapshot import STREAM, Job
-from isthmus.node.persist.snapshot_format import end_mark
 from isthmus.node.replicate.primary import SENDING, WINDOW_BYTES, AttachedReplica, Primary
-from isthmus.wire.crc64 import extend
 from isthmus.wire.logs import log
 
-PIECE_BYTES = 128 * 1024
-LOOK_SECONDS = 0.002
 
-
-class DirectSync:
-    """A cut that goes to replicas as it is taken; `head` are the bytes before the entries."""
+class DirectSync(SentCut):
+    """A cut that goes to replicas as it is taken."""
 
     def __init__(
         self, cut: Cut, primary: Primary, replicas: list[AttachedReplica], head: bytes, mark: bytes,
         by_loop: bool,
     ) -> None:  # fmt: skip
-        self.cut = cut
+        super().__init__(cut, " ".join(map(primary.name, replicas)), head, mark, by_loop)
         self.primary = primary
         self.replicas = replicas
-        self.path = " ".join(map(primary.name, replicas))
-        self.head = head
-        self.mark = mark
-        self.by_loop = by_loop
-        self.size = 0
-        self.crc = 0
-        self.cancelled = False
-        self.peak_bytes = 0
-
-    async def write_beside(self) -> None:
-        """Send everything; raises CutFailed, or CutCancelled if all are gone."""
-        try:
-            await self.send(b"$EOF:" + self.mark + b"\r\n")
-            await self.write(self.head)
-            while True:
-                await next_piece(self.cut, PIECE_BYTES, self.by_loop)
-                self.check()
-                held = self.cut.pending_bytes() + self.cut.kept_bytes
-                self.peak_bytes = max(self.peak_bytes, held)
-                finished = self.cut.finished
-                for piece in self.cut.take():
-                    await self.write(piece)
-                if finished:
-                    break
-            end = end_mark()
-            crc = extend(self.crc, end)
-            await self.write(end + crc.to_bytes(8, "little"))
-            await self.send(self.mark)
-        finally:
-            self.cut.end()
-        for replica in self.there():
-            self.primary.sent(replica)
 
     def there(self) -> list[AttachedReplica]:
         """Those who are still connected."""
         return [one for one in self.replicas if one.state == SENDING and one.peer() is not None]
 
-    async def write(self, piece: bytes) -> None:
-        """Send a piece of the snapshot."""
-        await self.send(piece)
-        self.size += len(piece)
-        self.crc = extend(self.crc, piece)
-
     async def send(self, piece: bytes) -> None:
-        """Hand a piece to all connections, when each has taken enough of what was before."""
         self.check()
         for replica in self.there():
             # Its greeting is handed on at the end of a turn of the loop, before all else.
@@ -99,12 +56,12 @@ class DirectSync:
             if peer is not None:
                 peer.send(piece)
 
-    def check(self) -> None:
-        """Raise if there is no use in going on."""
-        if self.cut.failure:
-            raise CutFailed(self.cut.failure)
-        if self.cancelled or not self.there():
-            raise CutCancelled
+    def gone(self) -> bool:
+        return not self.there()
+
+    def sent(self) -> None:
+        for replica in self.there():
+            self.primary.sent(replica)
 
 
 class FullSyncs:

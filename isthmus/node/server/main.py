@@ -90,7 +90,7 @@ class NodeServer:
         self.follower = Follower(self.node)
         self.ticker = NodeTicker(self.node)
         self.pump = Pump(self.node.ctx.reply, self.ticker)
-        self.persistence.aof.hold = self.pump.hold
+        self.persistence.aof.buffer.hold = self.pump.hold
         self.node.replication.stream.stir = self.stir
         FullSyncs(self.node)
         if args.backlog_disk_mb > 0 and (args.data_dir or not args.coordinator):
