@@ -65,6 +65,8 @@ class Blocking:
         self.ctx = ctx
         self.keyspace = ctx.keyspace
         self.clients: dict[int, Blocked] = {}
+        # Those of them who wait for something else than keys.
+        self.keyless: dict[int, Blocked] = {}
         self.deadlines: list[tuple[int, int, Blocked]] = []
         self.pause_until_ms = 0
         self.pause_writes_only = False
@@ -105,6 +107,12 @@ class Blocking:
     def _enter(self, blocked: Blocked) -> None:
         blocked.client.blocked = blocked
         self.clients[blocked.client.id] = blocked
+        if not blocked.keys:
+            self.keyless[blocked.client.id] = blocked
+
+    def waiting_for(self, *kinds: bytes) -> list[Blocked]:
+        """The clients that wait for something else than keys, of these kinds, oldest first."""
+        return [blocked for blocked in self.keyless.values() if blocked.kind in kinds]
 
     def release(self, client: ClientState) -> None:
         """The client waits no longer."""
@@ -113,6 +121,7 @@ class Blocking:
             return
         client.blocked = None
         del self.clients[client.id]
+        self.keyless.pop(client.id, None)
         db = blocked.db
         for key in blocked.keys:
             waiters = db.waiting.get(key)
@@ -237,10 +246,9 @@ class Blocking:
 
     def resume_postponed(self) -> None:
         """Let every postponed client run its command."""
-        for blocked in list(self.clients.values()):
-            if blocked.kind == POSTPONED:
-                self.release(blocked.client)
-                self.resume(blocked.client)
+        for blocked in self.waiting_for(POSTPONED):
+            self.release(blocked.client)
+            self.resume(blocked.client)
 
     def pause(self, until_ms: int, writes_only: bool) -> None:
         """CLIENT PAUSE: a pause under way is never shortened, nor made weaker."""

@@ -391,9 +391,8 @@ class Primary:
     def wake_waiting(self) -> None:
         """Let clients that wait for acknowledgements look again."""
         blocking = self.node.blocking
-        for blocked in list(blocking.clients.values()):
-            if blocked.kind in WAITERS:
-                blocking.rerun(blocked)
+        for blocked in blocking.waiting_for(*WAITERS):
+            blocking.rerun(blocked)
 
     def ask_acks(self) -> None:
         """Somebody waits: let replicas say at once how far they are."""

@@ -284,7 +284,9 @@ class Session(Peer):
             command=self.state.last_command,
             trace=trace,
         )
-        self.ctx.fail(b"ERR internal error, see the log of the server")
+        if self.state.replica is None:
+            # In the middle of a replication stream it would be taken for a change of data.
+            self.ctx.fail(b"ERR internal error, see the log of the server")
         self.stop()
 
     def closed(self) -> i64:
