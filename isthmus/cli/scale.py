@@ -80,7 +80,10 @@ def rebalance(
     coordinator: CoordinatorAddress = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move slots until all shards have equally many."""
+    """Move slots until all shards have equally many, and primaries until all zones do.
+
+    A primary moves by a planned failover, which takes part of a second and loses nothing.
+    """
     address = coordinator_of(data_dir, coordinator)
     if dry_run:
         _show(_asked(inquiry.preview, address), as_json, table)
@@ -148,9 +151,17 @@ def table(plan: dict[str, Any]) -> list[Any]:
             cells = move["source"], move["target"], f"{move['count']:,}", which
             shown.add_row(*map(str, cells))
         said.append(shown)
+    for lead in plan["primaries"]:
+        said.append(
+            f"shard {lead['shard']}: {lead['to']} (zone {lead['to_zone']}) takes over as primary "
+            f"from {lead['from']} (zone {lead['from_zone']})"
+        )
     said += [f"shard {number} is empty then, and is forgotten" for number in plan["removed"]]
     if not said:
-        said.append("nothing has to be done: all shards have equally many slots")
+        said.append(
+            "nothing has to be done: all shards have equally many slots, and zones primaries as "
+            "evenly as can be"
+        )
     if plan["missing_nodes"]:
         said.append(_missing(plan["missing_nodes"]))
     return said
@@ -277,6 +288,9 @@ def what(status: Mapping[str, Any]) -> str:
     if goal.get("missing_nodes"):
         return f"waiting for {goal['missing_nodes']} nodes"
     if not moving:
+        primaries = goal.get("primaries_left") or 0
+        if primaries and not goal.get("slots_left"):
+            return f"{primaries} primaries to move to other zones"
         return f"{goal.get('slots_left', 0):,} slots to move"
     ways = ", ".join(f"{m['source']} to {m['target']}" for m in moving[:3])
     return f"{goal.get('slots_left', 0):,} slots to move, shard {ways}"

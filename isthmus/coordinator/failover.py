@@ -428,8 +428,8 @@ def _begin_handover(
         raise Refusal("BAD_MESSAGE", f"a failover of shard {number} is under way already")
     primary = state_primary(state, shard)
     healthy = primary.alive and primary.connection and not primary.gone_ns and not watch.since_ns
-    ready = [name for name in shard.replicas if _ready(state, shard, name)]
-    target = to if to in ready else None if to else _first(state, shard, ready)
+    fit = [name for name in shard.replicas if ready(state, shard, name)]
+    target = to if to in fit else None if to else _first(state, shard, fit)
     if healthy and target is not None:
         slot_moves.make_way(work, shard, "another primary takes over on purpose")
         epoch, deadline = shard.epoch, work.now + state.limits.handover_ms * MS
@@ -448,19 +448,25 @@ def _begin_handover(
 
 
 def let_go(work: Work, shard: Shard, names: list[str]) -> None:
-    """Have one of these replicas take over, if one can: the primary is to hold nothing."""
-    watch = work.state.watch(shard)
-    busy = watch.handover or watch.since_ns or watch.returning or watch.doubt
-    fit = [name for name in names if _ready(work.state, shard, name)]
+    """Have one of these replicas take over, if one can."""
+    busy = unsettled(work.state, shard)
+    fit = [name for name in names if ready(work.state, shard, name)]
     if fit and not busy:
         requested(work, 0, None, shard.number, _first(work.state, shard, fit), False)
+
+
+def unsettled(state: State, shard: Shard) -> bool:
+    """True while it is not decided who the primary is."""
+    watch = state.watch(shard)
+    return bool(watch.handover or watch.since_ns or watch.returning or watch.doubt)
 
 
 def _not_in_sync(to: str | None) -> str:
     return f"{to} is not in sync" if to else "no replica is in sync"
 
 
-def _ready(state: State, shard: Shard, name: str) -> bool:
+def ready(state: State, shard: Shard, name: str) -> bool:
+    """True if a replica could take over now, and lose nothing."""
     member, copy = state.members[name], state.members[name].copy
     return (
         name in shard.synced and member.alive and member.connection != 0 and copy is not None
@@ -500,7 +506,7 @@ def drained(work: Work, member: Member, body: dict[str, object]) -> None:
         frame: dict[str, object] = {"type": "handover_cancelled", "shard": number, "epoch": epoch}
         work.tell(member.id, frame)
         return
-    if not _ready(state, shard, plan.to):
+    if not ready(state, shard, plan.to):
         _cancel(work, shard, watch, f"{_short(plan.to)} is not in sync any more")
         return
     watch.handover = None

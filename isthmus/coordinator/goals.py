@@ -1,4 +1,4 @@
-"""Goals: how many shards there are to be, with equally many slots; which nodes are to hold nothing.
+"""Goals: how many shards, equal and their primaries spread; which nodes are to hold nothing.
 
 What an operator asks for is stored and pursued until it is so, whatever happens on the way, one
 step of each kind at a time:
@@ -8,6 +8,8 @@ step of each kind at a time:
   empty; their nodes hold nothing then;
 - slots are moved (slot_moves.py) as the plan of slot_plan.py says, while `balance` is asked for or
   a shard is to go. A shard takes part in one move at a time;
+- then, if `balance` is asked for, replicas take over where a zone holds more primaries than it
+  need to (planned failovers, one after the other);
 - a node that is drained: its copies are doubled elsewhere and then dropped (placement.py), and
   where it is the primary another one takes over first.
 
@@ -21,7 +23,7 @@ from typing import Any, Final
 
 from isthmus.coordinator import failover, slot_moves
 from isthmus.coordinator.messages import NODE
-from isthmus.coordinator.placement import Candidate, spread_copies
+from isthmus.coordinator.placement import Candidate, Seat, next_lead, spread_copies, spread_leads
 from isthmus.coordinator.slot_plan import Transfer, after, count, piece, plan
 from isthmus.coordinator.state import (
     BALANCE,
@@ -37,6 +39,8 @@ from isthmus.coordinator.state import (
 # A move of more would be long, and all of it to be done again if it fails.
 SLOTS_PER_MOVE: Final = 512
 SHARDS_MAX: Final = 1000
+# How often a shard is to have another primary for the sake of zones, if it does not come about.
+SPREAD_TRIES_MAX: Final = 3
 
 
 # --- what is asked for -----------------------------------------------------------------------
@@ -52,7 +56,10 @@ def set_shards(work: Work, count_wanted: int) -> None:
 
 
 def set_balance(work: Work, wanted: bool) -> None:
-    """Move slots until all shards have as many, or no more."""
+    """Move slots until all shards have as many, and primaries until zones do; or no more."""
+    if wanted:
+        for watch in work.state.watches.values():
+            watch.spread_tries = 0
     if work.state.balance != wanted:
         work.state.balance = wanted
         work.objects[BALANCE] = {"wanted": wanted}
@@ -179,8 +186,7 @@ def _start_moves(work: Work) -> None:
     ahead = transfers(state, state.shards_wanted)
     if not ahead:
         if not state.moves and len(state.shards) == state.shards_wanted and state.balance:
-            set_balance(work, False)
-            work.note("balanced", shards=len(state.shards))
+            _spread(work)
         return
     busy = {
         number for move in state.moves.values() if move.state not in slot_moves.AFTER_FLIP
@@ -196,6 +202,38 @@ def _start_moves(work: Work) -> None:
             slot_moves.begin(work, source, target, slots)
 
 
+def _spread(work: Work) -> None:
+    state = work.state
+    if any(failover.unsettled(state, shard) for shard in state.shards):
+        return
+    step = next_lead(seats(state))
+    if step is None:
+        set_balance(work, False)
+        work.note("balanced", shards=len(state.shards))
+        return
+    number, name = step
+    shard = state.shard(number)
+    assert shard is not None
+    state.watch(shard).spread_tries += 1
+    failover.let_go(work, shard, [name])
+
+
+def seats(state: State) -> list[Seat]:
+    """Where primaries are, and where they could be at once."""
+    found = []
+    for shard in state.shards:
+        names = [
+            name for name in shard.replicas
+            if failover.ready(state, shard, name) and name not in state.draining
+            and state.watch(shard).spread_tries < SPREAD_TRIES_MAX
+        ]  # fmt: skip
+        others = {state.members[name].zone: name for name in sorted(names, reverse=True)}
+        zone = state.members[shard.primary].zone
+        others.pop(zone, None)
+        found.append(Seat(shard.number, zone, others))
+    return found
+
+
 # --- what is told ----------------------------------------------------------------------------
 
 
@@ -208,15 +246,19 @@ def goal(state: State) -> dict[str, Any]:
     pending += sum(each.count for each in _under_way(state))
     held = [name for name in state.draining if shard_of(state, name) is not None]
     nodes = max(0, _missing(state) - len(spares(state))) if formed else 0
+    primaries = len(spread_leads(seats(state))) if formed and state.balance else 0
+    settling = state.balance and any(failover.unsettled(state, s) for s in state.shards)
     return {
         "shards": state.shards_wanted,
         "balance": state.balance,
         "draining": list(state.draining),
         "still_held": held,
         "slots_left": pending,
+        "primaries_left": primaries,
         "missing_nodes": nodes,
         "reached": formed
-        and not (pending or held or state.moves or len(state.shards) != state.shards_wanted),
+        and not (pending or held or state.moves or len(state.shards) != state.shards_wanted)
+        and not (primaries or settling),
     }
 
 
@@ -252,8 +294,19 @@ def preview(state: State, shards: int | None, node: str | None) -> dict[str, Any
              "slots": [list(pair) for pair in t.slots]}
             for t in plan(after(held, _under_way(state)), keep)
         ],
+        "primaries": [_taking_over(state, *step) for step in spread_leads(seats(state))],
         "slots": {str(n): count(slots) for n, slots in held.items()},
         "missing_nodes": max(0, needed - len(there)),
+    }  # fmt: skip
+
+
+def _taking_over(state: State, number: int, name: str) -> dict[str, Any]:
+    shard, new = state.shard(number), state.members[name]
+    assert shard is not None
+    old = state.members[shard.primary]
+    return {
+        "shard": number, "from": old.address, "from_zone": old.zone, "to": new.address,
+        "to_zone": new.zone,
     }  # fmt: skip
 
 

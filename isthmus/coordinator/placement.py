@@ -10,7 +10,8 @@ Replicas: no two copies of a shard in one zone while a free node of another zone
 instead. Which node goes to which shard is a matching, found with augmenting paths, so that a shard
 with little choice is not left out for one with more. `plan` says what to do next with a cluster
 that exists: the fewest moves that replace lost copies, add missing ones, and take apart copies that
-share a zone; one move a shard, since a shard's copies change one step at a time. A copy that
+share a zone; one move a shard, since a shard's copies change one step at a time. `spread_leads`
+says which copies should take over where failovers have left a zone with many primaries. A copy that
 shares a zone, or lies on a node that is drained, is first doubled elsewhere and dropped when the
 new one is synced.
 """
@@ -18,7 +19,7 @@ new one is synced.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -92,6 +93,64 @@ class _Need:
     zones: frozenset[str]  # where the other copies are
     drop: str = ""
     apart: bool = False  # only a node of another zone will do
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A shard's primary: the zone where it is, and in which others which copy could take over."""
+
+    shard: int
+    zone: str
+    others: Mapping[str, str]
+
+
+def spread_leads(seats: Iterable[Seat]) -> list[tuple[int, str]]:
+    """Which copies should take over as primaries, (shard, node), so that none could still be moved
+    from a zone to one that holds at least two fewer, be it by way of others."""
+    there = list(seats)
+    at = {seat.shard: seat for seat in there}
+    while (step := next_lead(at.values())) is not None:
+        shard, node = step
+        zone = next(zone for zone, name in at[shard].others.items() if name == node)
+        others = {**at[shard].others, at[shard].zone: ""}
+        del others[zone]
+        at[shard] = Seat(shard, zone, others)
+    moved = [seat for seat in there if at[seat.shard].zone != seat.zone]
+    return [(seat.shard, seat.others[at[seat.shard].zone]) for seat in moved]
+
+
+def next_lead(seats: Iterable[Seat]) -> tuple[int, str] | None:
+    """The first step of that; it is not undone when all is reckoned anew behind it.
+
+    The shortest chain of shards that leads from a zone that holds too many to one that holds few
+    enough is begun at its end. What is between holds as many as its start, or one less: so the
+    step makes zones more alike, or leaves them so and the chain shorter.
+    """
+    there = sorted(seats, key=lambda seat: seat.shard)
+    held = Counter(seat.zone for seat in there)
+    chains = [_chain(there, held, zone) for zone in sorted(held, key=lambda z: (-held[z], z))]
+    best = min(filter(None, chains), key=len, default=None)
+    if best is None:
+        return None
+    seat, zone = best[-1]
+    return seat.shard, seat.others[zone]
+
+
+def _chain(seats: list[Seat], held: Mapping[str, int], start: str) -> list[tuple[Seat, str]]:
+    """The fewest shards, and where they go, so that `start` has one less and a zone with at least
+    two fewer one more; empty: there is no way."""
+    ways: dict[str, list[tuple[Seat, str]]] = {start: []}
+    queue = [start]
+    for zone in queue:
+        for seat in seats:
+            for other in sorted(seat.others) if seat.zone == zone else ():
+                if other in ways:
+                    continue
+                ways[other] = [*ways[zone], (seat, other)]
+                if held.get(other, 0) <= held[start] - 2:
+                    return ways[other]
+                queue.append(other)
+    return []
 
 
 def spread_copies(candidates: Iterable[Candidate], shards: int, replicas: int) -> list[list[str]]:

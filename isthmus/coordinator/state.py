@@ -148,6 +148,7 @@ class Watch:
     doubt_epoch: int = 0  # copies that hold this topology, or a later one, can be believed
     returning: Returning | None = None
     handover: Handover | None = None
+    spread_tries: int = 0  # how often a replica was to take over since `balance` was asked for
 
 
 @dataclass(slots=True)

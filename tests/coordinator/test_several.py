@@ -19,7 +19,7 @@ from isthmus.wire.link import LinkError, RpcClient
 from isthmus.wire.membership import open_stream
 from tests.cluster.world import FakeNode, until
 from tests.support.etcd import EtcdServer, etcd_server
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.oracle, pytest.mark.slow]
 SECONDS_MAX = 20.0
