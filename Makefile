@@ -4,6 +4,7 @@
 # PYTHON=...         the interpreter to make .venv with
 # ISTHMUS_PURE=1     compile nothing, and use no extension that is already there
 # ISTHMUS_CFLAGS=... other compiler flags
+# JOBS=3             files of tests that run side by side; 0: all in one process
 # ARGS=...           more arguments for `up`, `test`, `test-pure` and `bench`
 
 SUITABLE := import sys, venv; sys.exit(sys.version_info < (3, 11))
@@ -18,6 +19,9 @@ REQUIREMENTS := import tomllib; \
 	project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	extras = project["optional-dependencies"]; \
 	print(*project["dependencies"], *extras["build"], *extras["test"], sep="\n")
+JOBS ?= 3
+# In the order of collection: the long files are in the middle, and short ones fill up the end.
+SIDE_BY_SIDE = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
@@ -35,10 +39,10 @@ up: build ## start a cluster in the foreground; Ctrl-C stops it
 	@.venv/bin/isthmus up $(ARGS)
 
 test: build ## the whole suite, compiled
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-pure: $(READY) ## the whole suite, interpreted
-	ISTHMUS_PURE=1 $(PY) -m pytest $(ARGS)
+	ISTHMUS_PURE=1 $(PY) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-clients: build ## real clients and applications, in an environment of their own
 	@test -x .venv-clients/bin/python || $(PYTHON) -m venv --without-pip .venv-clients

@@ -14,7 +14,7 @@ from isthmus.cli.app import run
 from isthmus.cli.sync import Server
 from isthmus.node.replicate.quarantine import Receipt, count, keep, read_receipt
 from isthmus.wire.resp import pack
-from tests.support import servers
+from tests.support import ports
 
 SINCE_MS = 1000
 
@@ -173,4 +173,4 @@ async def test_what_is_sent(which: str, ran: list[bytes], nursery: trio.Nursery)
 
 async def test_a_server_that_is_not_there() -> None:
     with pytest.raises(replay.Unreachable):
-        await replay.run(TAIL, Server("127.0.0.1", servers.free_port()), replay.ALL, 0, False)
+        await replay.run(TAIL, Server("127.0.0.1", ports.free_port()), replay.ALL, 0, False)

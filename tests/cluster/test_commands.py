@@ -16,7 +16,7 @@ from isthmus.node.engine.node import Node
 from isthmus.node.engine.rng import Rng
 from isthmus.wire.slots import key_slot
 from tests.cluster.test_view import A, B, D, topology
-from tests.support import servers
+from tests.support import ports, servers
 
 load_all()
 
@@ -172,7 +172,7 @@ class Cli:
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     # Its bus would listen 10000 above its port, which may be more than there are.
-    bus = str(servers.free_port())
+    bus = str(ports.free_port())
     with servers.redis_server(
         tmp_path_factory.mktemp("cluster"), ["--cluster-enabled", "yes", "--cluster-port", bus]
     ) as server:

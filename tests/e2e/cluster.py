@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.support.ports import neighbours
 
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 30.0
@@ -43,21 +43,9 @@ class Cluster:
 
 
 def free_ports(nodes: int) -> Ports:
-    """Ports that are free now; those of the nodes are neighbours.
-
-    They are below those that the kernel gives to whoever asks for any: while the cluster starts,
-    a connection of its own could get the port that one of its nodes is about to listen on.
-    """
-    for _ in range(100):
-        first = random.randrange(20_000, 32_000)
-        try:
-            for port in range(first, first + nodes + 2):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError):
-            continue
-        return Ports(proxy=first, coordinator=first + 1, node=first + 2)
-    raise AssertionError("no free ports")
+    """Ports that are free now; those of the nodes are neighbours."""
+    first = neighbours(nodes + 2)
+    return Ports(proxy=first, coordinator=first + 1, node=first + 2)
 
 
 def isthmus(

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.cluster import isthmus
 from tests.failover import campaign
 from tests.failover.campaign import World
 from tests.failover.load import Load
@@ -63,6 +64,25 @@ def test_a_primary_that_was_stopped_comes_back_as_a_replica(it: World, load: Loa
 
 def test_a_zone_is_lost(it: World, load: Load) -> None:
     campaign.zones(it, load, 1, random.Random(4))
+
+
+def test_rebalance_spreads_primaries_over_zones(it: World, load: Load) -> None:
+    rows = it.primaries()
+    if rows[0]["zone"] != rows[1]["zone"]:
+        status = it.status()["processes"]
+        other = next(
+            row for row in status
+            if row["role"] == "replica" and (row["shard"], row["zone"]) == (1, rows[0]["zone"])
+        )  # fmt: skip
+        done = isthmus("failover", "1", "--to", other["id"], *it.here())
+        assert done.returncode == 0, done.stderr
+    assert len({row["zone"] for row in it.primaries().values()}) == 1
+    shown = isthmus("rebalance", "--dry-run", *it.here())
+    assert "takes over as primary" in shown.stdout
+    done = isthmus("rebalance", *it.here())
+    assert done.returncode == 0, done.stderr
+    assert len({row["zone"] for row in it.primaries().values()}) == 2
+    assert not load.errors()
 
 
 def test_nobody_misses_the_coordinator(it: World, load: Load) -> None:

@@ -17,7 +17,8 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from tests.e2e import cluster as e2e
-from tests.support.servers import await_output, free_port, stop
+from tests.support.ports import free_port
+from tests.support.servers import await_output, stop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

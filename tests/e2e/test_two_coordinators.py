@@ -22,7 +22,7 @@ import pytest
 
 from tests.failover.load import Load
 from tests.support.etcd import etcd_server
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.oracle, pytest.mark.slow, pytest.mark.timeout(120)]
 WAIT_SECONDS_MAX = 40.0

@@ -41,8 +41,12 @@ class World:
         self.cluster = cluster
         self.port = cluster.ports.proxy
 
+    def here(self) -> tuple[str, ...]:
+        """How a command is told of this cluster."""
+        return "--data-dir", str(self.cluster.data_dir)
+
     def status(self) -> dict[str, Any]:
-        done = e2e.isthmus("status", "--json", "--data-dir", str(self.cluster.data_dir))
+        done = e2e.isthmus("status", "--json", *self.here())
         return dict(json.loads(done.stdout))
 
     def shards(self) -> dict[int, list[tuple[int, int]]]:

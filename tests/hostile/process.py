@@ -19,7 +19,7 @@ from pathlib import Path
 
 import hiredis
 
-from tests.support import servers
+from tests.support import ports, servers
 
 PING = b"*1\r\n$4\r\nPING\r\n"
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -78,7 +78,7 @@ class Process:
 @contextmanager
 def node(folder: Path, *arguments: str, open_files: int = 0) -> Iterator[Process]:
     """A standalone node on a free port, for the length of the block."""
-    port = servers.free_port()
+    port = ports.free_port()
     log = folder / "node.log"
     command = [sys.executable, "-m", "isthmus.cli.main", "node", "--standalone"]
     # Some commands write files, and a start reads them.

@@ -21,7 +21,8 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 
-from tests.support.servers import free_port, stop
+from tests.support.ports import free_port
+from tests.support.servers import stop
 
 START_SECONDS_MAX = 30.0
 BUCKET = "bucket"

@@ -13,8 +13,8 @@ from tests.support.store import RedisReplyError, encode
 class Peer:
     """A connection in one protocol; `id` is what the server calls it."""
 
-    def __init__(self, port: int, protocol: int = 2) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+    def __init__(self, port: int, protocol: int = 2, seconds_max: float = 10) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds_max)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = hiredis.Reader(replyError=RedisReplyError)
         self("HELLO", protocol)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.ports import free_port
 
 START_SECONDS_MAX = 10.0
 STOP_SECONDS_MAX = 5.0
@@ -30,14 +31,6 @@ class Server:
     host: str
     port: int
     pid: int
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on (free now; nothing keeps it free)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def await_output(process: subprocess.Popen[bytes], ready: bytes, seconds: float) -> None:
