@@ -177,7 +177,10 @@ def steps(plan: dict[str, Any]) -> list[str]:
 
 def _missing(count: int) -> str:
     nodes = "1 more node is" if count == 1 else f"{count} more nodes are"
-    return f"{nodes} needed (isthmus node --coordinator HOST:PORT starts one)"
+    return (
+        f"{nodes} needed (isthmus up starts what its cluster lacks when it is asked for, elsewhere "
+        "isthmus node --coordinator HOST:PORT starts one)"
+    )
 
 
 def _grow(data_dir: Path, status: Mapping[str, Any], shards: int) -> None:
