@@ -204,7 +204,7 @@ def _start_moves(work: Work) -> None:
 
 def _spread(work: Work) -> None:
     state = work.state
-    if any(failover.unsettled(state, shard) for shard in state.shards):
+    if _handing_over(state):
         return
     step = next_lead(seats(state))
     if step is None:
@@ -218,6 +218,10 @@ def _spread(work: Work) -> None:
     failover.let_go(work, shard, [name])
 
 
+def _handing_over(state: State) -> bool:
+    return any(state.watch(shard).handover for shard in state.shards)
+
+
 def seats(state: State) -> list[Seat]:
     """Where primaries are, and where they could be at once."""
     found = []
@@ -226,6 +230,7 @@ def seats(state: State) -> list[Seat]:
             name for name in shard.replicas
             if failover.ready(state, shard, name) and name not in state.draining
             and state.watch(shard).spread_tries < SPREAD_TRIES_MAX
+            and not failover.unsettled(state, shard)
         ]  # fmt: skip
         others = {state.members[name].zone: name for name in sorted(names, reverse=True)}
         zone = state.members[shard.primary].zone
@@ -247,7 +252,7 @@ def goal(state: State) -> dict[str, Any]:
     held = [name for name in state.draining if shard_of(state, name) is not None]
     nodes = max(0, _missing(state) - len(spares(state))) if formed else 0
     primaries = len(spread_leads(seats(state))) if formed and state.balance else 0
-    settling = state.balance and any(failover.unsettled(state, s) for s in state.shards)
+    settling = state.balance and _handing_over(state)
     return {
         "shards": state.shards_wanted,
         "balance": state.balance,
