@@ -15,7 +15,7 @@ import redis
 from tests.e2e.cluster import free_ports, isthmus, running
 from tests.moves.load import Load
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 FIELDS = 60_000
 KEYS = 20_000
 
