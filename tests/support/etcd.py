@@ -70,6 +70,8 @@ class EtcdServer:
         """SIGSTOP: connections stand, nothing answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # Its threads stop one after the other, and until the last one has it may answer.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         """SIGCONT."""
