@@ -133,6 +133,19 @@ def test_one_client_kills_another(world: World) -> None:
     assert world.node.keyspace.databases[0].watched == {}
 
 
+def test_a_fault_puts_no_error_into_a_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is sent a stream and no replies would take the error for a part of it."""
+
+    def broken(ctx: Any, argv: list[bytes]) -> None:
+        raise LookupError("a bug")
+
+    session, far = world.connect()
+    session.state.reply_off = True
+    monkeypatch.setattr(world.node.commands[b"echo"], "handler", broken)
+    assert world.ask(far, b"ECHO x\r\n") == b""
+    assert not session.open
+
+
 def test_a_fault_of_ours_closes_one_connection(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -284,8 +284,8 @@ class Session(Peer):
             command=self.state.last_command,
             trace=trace,
         )
-        if self.state.replica is None:
-            # In the middle of a replication stream it would be taken for a change of data.
+        if not self.state.reply_off:
+            # In a stream, to a replica or of slots that move, it would be taken for a change.
             self.ctx.fail(b"ERR internal error, see the log of the server")
         self.stop()
 
