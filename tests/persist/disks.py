@@ -26,8 +26,9 @@ class BadDisk:
         self.refused: dict[str, int] = {}
         # Bytes of the next write that are still taken.
         self.room = 0
-        # Descriptors of which a sync has failed: nothing may be written to them any more.
-        self.tainted: set[int] = set()
+        # Files of which a sync has failed: nothing may be written to them any more. Each is kept
+        # open, since the number of a file that is gone is given again, to one that is sound.
+        self.tainted: dict[int, int] = {}
         for module in (aof, cut_file):
             monkeypatch.setattr(module, "os", self)
 
@@ -51,8 +52,9 @@ class BadDisk:
         return self.write(descriptor, b"".join(pieces))
 
     def fdatasync(self, descriptor: int) -> None:
-        if "fdatasync" in self.refused:
-            self.tainted.add(os.fstat(descriptor).st_ino)
+        inode = os.fstat(descriptor).st_ino
+        if "fdatasync" in self.refused and inode not in self.tainted:
+            self.tainted[inode] = os.dup(descriptor)
         self.check("fdatasync")
 
     def fsync(self, descriptor: int) -> None:
@@ -68,6 +70,10 @@ class BadDisk:
 
     def well(self) -> None:
         self.refused = {}
+
+    def finish(self) -> None:
+        for descriptor in self.tainted.values():
+            os.close(descriptor)
 
 
 class PowerCut:

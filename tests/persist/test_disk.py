@@ -29,11 +29,13 @@ POLICIES = pytest.mark.parametrize("policy", ["always", "everysec", "no"])
 
 
 @pytest.fixture
-def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BadDisk:
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BadDisk]:
     monkeypatch.chdir(tmp_path)
     # What is tried again is tried at once.
     monkeypatch.setattr(aof_module, "RETRY_SECONDS", 0.0)
-    return BadDisk(monkeypatch)
+    bad = BadDisk(monkeypatch)
+    yield bad
+    bad.finish()
 
 
 def kept(policy: str, **more: str) -> Kept:
