@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import isthmus
 from isthmus.node.engine.access import set_clock
 from isthmus.node.engine.rng import Rng
 from isthmus.node.engine.table import Table
@@ -283,3 +287,30 @@ def test_an_object_is_released_once(module: ModuleType) -> None:
         table.put(b"%d" % i, Witness(), -1)
     del table
     assert Witness.gone == 12
+
+
+# Puts, and changes of expiry, of values whose records pass between the small-object allocator
+# (512 bytes and less) and the C library's, and grow within a size class.
+CHURN = """
+import random
+from isthmus.node.engine.table import Table
+
+rng, table, model = random.Random(1), Table(), {}
+for _ in range(20_000):
+    key = b"%d" % rng.randrange(20)
+    if rng.randrange(4):
+        value = rng.randbytes(rng.choice((rng.randrange(1100), rng.randrange(440, 540))))
+        table.put(key, value, rng.choice((-1, -1, 5)))
+        model[key] = value
+    else:
+        table.set_expiry(key, rng.choice((-1, 5)))
+assert {key: table.get(key) for key in model} == model
+"""
+
+
+@pytest.mark.skipif(not isthmus.compiled(), reason="extensions are not in use")
+def test_records_stay_within_their_blocks() -> None:
+    """Python's debugging allocator ends a process that has written behind a block."""
+    env = {**os.environ, "PYTHONMALLOC": "debug"}
+    done = subprocess.run([sys.executable, "-c", CHURN], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

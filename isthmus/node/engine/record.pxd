@@ -73,6 +73,13 @@ cdef inline Py_ssize_t allocated(Py_ssize_t size) noexcept:
     return (size + 15) & ~<Py_ssize_t>15 if size <= 512 else (size + 23) & ~<Py_ssize_t>15
 
 
+cdef inline Py_ssize_t block_size(Py_ssize_t size) noexcept:
+    """What to ask the allocator for. Records of 512 bytes and less are asked for in full size
+    classes: one that has shrunk from more is still a block of the C library's, which gives 8 bytes
+    less than a class, and records grow within their class without asking again."""
+    return (size + 15) & ~<Py_ssize_t>15 if size <= 512 else size
+
+
 cdef inline bint rec_is_object(Rec* rec) noexcept:
     return rec_kind(rec) == OBJECT
 

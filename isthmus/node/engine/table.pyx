@@ -224,7 +224,7 @@ cdef class Table:
             size += 8
         if self.count >= self.nbuckets:
             self.grow()
-        rec = <Rec*>PyObject_Malloc(size + vlen)
+        rec = <Rec*>PyObject_Malloc(block_size(size + vlen))
         if rec == NULL:
             raise MemoryError
         rec.meta = meta
@@ -267,12 +267,13 @@ cdef class Table:
         if vlen == rec.vlen:
             keep += vlen
         if had and not expires:
-            memmove(rec_key(rec) - 8, rec_key(rec), keep)
+            # The value, too: without memory the record stays as it was.
+            memmove(rec_key(rec) - 8, rec_key(rec), rec_klen(rec) + rec.vlen)
             rec.meta &= ~<uint32_t>EXPIRES
             self.volatile_count -= 1
-        # In one 16-byte size class of the small-object allocator the block stays where it is.
+        # In one 16-byte size class (block_size) the block stays where it is.
         if size > 512 or old > 512 or (size + 15) >> 4 != (old + 15) >> 4:
-            moved = <Rec*>PyObject_Realloc(rec, size)
+            moved = <Rec*>PyObject_Realloc(rec, block_size(size))
             if moved == NULL:
                 raise MemoryError
             where[0] = moved
