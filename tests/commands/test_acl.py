@@ -55,6 +55,20 @@ def test_the_gate(store: Store) -> None:
     assert told(store, client, "AUTH u x") == b"OK", "never refused"
 
 
+def test_a_command_that_waited(store: Store) -> None:
+    """What was taken from the user meanwhile is refused when the command runs again."""
+    client = login(store, "+@all", "~*")
+    store("CONFIG", "RESETSTAT")
+    assert store.raw("BLPOP", "l", 0, client=client) == b""
+    store("ACL", "SETUSER", "u", "resetkeys")
+    assert store("RPUSH", "l", "x") == 1
+    assert bytes(client.outbox) == b"-" + NO_KEY.encode() + b"\r\n"
+    assert client.blocked is None and store("LRANGE", "l", 0, -1) == [b"x"]
+    assert [entry[b"object"] for entry in entries(store)] == [b"l"]
+    told_of = store("INFO", "commandstats").decode()
+    assert "cmdstat_blpop:calls=0," in told_of and "rejected_calls=1," in told_of
+
+
 def test_transactions(store: Store) -> None:
     client = login(store, "+@all", "~*")
     told(store, client, "MULTI")

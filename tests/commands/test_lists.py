@@ -172,6 +172,7 @@ def test_the_encoding_grows_past_8_kib_and_shrinks_at_half(store: Store) -> None
 
 
 def test_an_emptied_list_is_deleted(store: Store) -> None:
+    """With the change that emptied it, and by no effect of its own."""
     for line in [
         "LPOP k",
         "RPOP k 5",
@@ -180,12 +181,10 @@ def test_an_emptied_list_is_deleted(store: Store) -> None:
         "LMPOP 1 k LEFT COUNT 2",
         "LMOVE k other LEFT LEFT",
     ]:
-        store.run("DEL k")
         store.run("RPUSH k a")
         store.run(line)
         assert store.client.db.lookup(b"k") is None, line
-        assert store.recorder.effects_seen[-1].argv == [b"DEL", b"k"]
-        assert store.recorder.effects_seen[-1].event == b"del"
+    assert all(effect.argv[0] != b"DEL" for effect in store.recorder.effects_seen)
 
 
 def test_rotating_a_list_of_one_keeps_its_expiry(store: Store) -> None:

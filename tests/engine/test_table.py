@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from types import ModuleType
 from typing import Any
 
@@ -265,6 +266,19 @@ def test_the_access_clock_is_stamped_by_fetch_only() -> None:
     assert table.get(b"k") == b"v" and table.contains(b"k") and table.access(b"k") == 1
     assert table.fetch(b"k", 0) == b"v" and table.access(b"k") == 0xFFFFFF
     set_clock(0)
+
+
+def test_draws_from_a_few_are_fair(module: ModuleType) -> None:
+    """However they are spread over buckets, which differs from run to run."""
+    rng = Rng(5)
+    for table_number in range(60):
+        table = module.Table()
+        for n in range(8):
+            table.put(b"%d:%d" % (table_number, n), b"", -1)
+        seen = Counter(table.random_key(rng) for _ in range(800))
+        assert len(seen) == 8
+        # Seven degrees of freedom: beyond 60 once in a billion times.
+        assert sum((n - 100) ** 2 / 100 for n in seen.values()) < 60
 
 
 def test_an_object_is_released_once(module: ModuleType) -> None:

@@ -25,7 +25,7 @@ from isthmus.node.engine.spec import (
     STALE,
     WRITE,
 )
-from isthmus.node.values.keys import flush, swap
+from isthmus.node.values.keys import flush, flush_all, swap
 
 FLUSH_TIPS = "REQUEST_POLICY:ALL_SHARDS,RESPONSE_POLICY:ALL_SUCCEEDED"
 
@@ -81,9 +81,7 @@ def flushdb(ctx: Context, argv: list[bytes]) -> None:
 def flushall(ctx: Context, argv: list[bytes]) -> None:
     """Delete every key of every database."""
     check_flush(argv)
-    for db in ctx.keyspace.databases:
-        if db.size:
-            flush(db)
+    flush_all(ctx.db)
     ctx.node.tracking.flushed(not argv[1:] or argv[1].lower() == b"sync")
     ctx.reply.ok()
 

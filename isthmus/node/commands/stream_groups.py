@@ -425,6 +425,7 @@ def xclaim(ctx: Context, argv: list[bytes]) -> None:
         elif not options.just_id:
             deliveries = wrap64(deliveries + 1)
         consumer.active_ms = ctx.now_ms
+        ctx.log.dirty += 1
         claim(ctx.db, key, name, group, consumer, [id], options.time_ms, deliveries)
         claimed.append(id)
     ctx.reply.array(len(claimed))
@@ -492,6 +493,7 @@ def xautoclaim(ctx: Context, argv: list[bytes]) -> None:
             else:
                 deliveries = found[1] if just_id else wrap64(found[1] + 1)
                 consumer.active_ms = ctx.now_ms
+                ctx.log.dirty += 1
                 claim(ctx.db, key, name, group, consumer, [id], ctx.now_ms, deliveries)
                 claimed.append(id)
             count -= 1

@@ -20,7 +20,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.acl_check import denied
+from isthmus.node.engine.client import GATE_ACL, ClientState
 from isthmus.node.engine.context import GATE_PAUSE, NEVER_NS, Context
 from isthmus.node.engine.keyspace import WAITED, Database
 from isthmus.node.engine.spec import MAY_REPLICATE, WRITE, CommandSpec
@@ -164,7 +165,12 @@ class Blocking:
         ctx.session = client
         ctx.db = client.db
         blocked.again = False
-        ctx.run(ctx, blocked.spec, blocked.argv)
+        if client.gates & GATE_ACL and denied(client.user, blocked.spec, blocked.argv):
+            # It was taken from the user meanwhile.
+            blocked.spec.rejected += 1
+            ctx.fail(ctx.node.acl.refusal(ctx, client, blocked.spec, blocked.argv))
+        else:
+            ctx.run(ctx, blocked.spec, blocked.argv)
         if blocked.again:
             reply.truncate(mark)
         elif client.reply_off:

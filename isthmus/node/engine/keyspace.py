@@ -388,8 +388,9 @@ class Database:
         if self.changed(key):
             self.record([b"HDEL", key, *gone], b"hexpired", b"h")
         if value.count == 0:
-            if self.drop(key) and self.changed(key):
-                self.record([b"DEL", key], b"del", b"g")
+            # It goes with its last field, wherever that is applied.
+            self.drop(key)
+            self.note(key, b"del", b"g")
         elif value.volatile_count == 0:
             self.field_expiries.forget(key)
 

@@ -29,6 +29,7 @@ cdef enum:
     BUCKETS_MIN = 4
     TABLE_BYTES = 144
     SHRINK_BUCKETS = 32768
+    COUNTED_OUT_RECORDS = 32
 
 
 cdef class Table:
@@ -528,15 +529,28 @@ cdef class Table:
         return self.count
 
     cpdef bytes random_key(self, Rng rng):
-        # A cell (bucket, place in chain) is drawn until it is occupied: every record has the same
-        # chance, but that records from the fourth place on (2 % at most) share the last one. More
-        # cells would be more exact and cost a cache miss for each that is empty.
+        # A few records are counted out, with chances that are exactly the same. Of many, a cell
+        # (bucket, place in chain) is drawn until it is occupied: every record has the same chance,
+        # but that records from the fourth place on (about 2 %) share the last one. More cells would
+        # be more exact and cost a cache miss for each that is empty.
         cdef Rec* rec
         cdef Rec* chosen
         cdef uint64_t number
         cdef int place, length
         if self.count == 0:
             return None
+        if self.count <= COUNTED_OUT_RECORDS:
+            place = rng.below(self.count)
+            length = 0
+            rec = self.buckets[0]
+            while rec == NULL or place > 0:
+                if rec == NULL:
+                    length += 1
+                    rec = self.buckets[length]
+                else:
+                    place -= 1
+                    rec = rec.next
+            return PyBytes_FromStringAndSize(rec_key(rec), rec_klen(rec))
         while True:
             number = rng.next64()
             # The upper half scaled to the buckets: no division, and biased by 2**-32 each at most.

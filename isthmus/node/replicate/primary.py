@@ -462,6 +462,8 @@ class Primary:
         replication.note_time(now_ms)
         replication.failover.look()
         if not self.replicas:
+            # The first one is not greeted with a PING, which comes a period later.
+            self.ping_ms = now_ms
             ttl_ms = self.config.integer("repl-backlog-ttl") * SECOND_MS
             alone = replication.recording and self.alone_since_ms and self.node.cluster is None
             if alone and ttl_ms and now_ms - self.alone_since_ms > ttl_ms:

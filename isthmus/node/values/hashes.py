@@ -19,8 +19,8 @@ Effects, each with its key: HSET key field value... (takes the expiry away), HDE
 fields that were there), HINCRBY key field delta (delta and not sum, because a counter in a geo
 database merges deltas; keeps the expiry), HPEXPIREAT key ms FIELDS n field..., HPERSIST key FIELDS
 n field.... HINCRBYFLOAT is an HSET of the sum, and an HPEXPIREAT behind it if there was an expiry.
-A hash that becomes empty is deleted by the effect DEL behind the HDEL. Replayers pass over a hash
-that has expired meanwhile.
+A hash that becomes empty is deleted with its last field, wherever the effect is applied. Replayers
+pass over a hash that has expired meanwhile.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from isthmus.node.engine.effect import replays
 from isthmus.node.engine.keyspace import Database
 from isthmus.node.engine.ordered_table import OrderedTable
 from isthmus.node.engine.table import Table
-from isthmus.node.values.keys import delete
+from isthmus.node.values.keys import drop_empty
 from isthmus.wire.digits import parse_int
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64
@@ -241,7 +241,7 @@ def removed(db: Database, key: bytes, value: HashValue, gone: list[bytes]) -> No
     if db.changed(key):
         db.record([b"HDEL", key, *gone], b"hdel", b"h")
     if value.count == 0:
-        delete(db, key)
+        drop_empty(db, key)
     elif value.volatile_count == 0:
         # Nothing to do unless the last field with an expiry was among them.
         db.field_expiries.forget(key)

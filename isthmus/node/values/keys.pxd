@@ -4,6 +4,7 @@ from isthmus.node.engine.keyspace cimport Database
 from isthmus.node.engine.table cimport Table
 
 cpdef bint delete(Database db, bytes key)
+cpdef void drop_empty(Database db, bytes key)
 cpdef bint expire_at(Database db, bytes key, long long expire)
 cpdef bint persist(Database db, bytes key)
 @cython.locals(table=Table)

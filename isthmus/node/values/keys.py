@@ -1,7 +1,7 @@
 """Keys: the effect functions that concern a key whatever its type.
 
 Effects: DEL key, PEXPIREAT key ms, PERSIST key, RENAME key newkey, COPY source destination DB n
-REPLACE, MOVE key n, SWAPDB n m, FLUSHDB. RENAME and MOVE hand the value over as it is; nothing is
+REPLACE, MOVE key n, SWAPDB n m, FLUSHDB, FLUSHALL. RENAME and MOVE hand the value over as it is; nothing is
 copied and nothing freed. Flushing frees nothing at once: the tables wait to be freed in slices.
 An effect that concerns two keys or databases bumps the versions of both, and is recorded once, in
 the database of its first key.
@@ -23,6 +23,16 @@ def delete(db: Database, key: bytes) -> bool:
     if db.changed(key):
         db.record([b"DEL", key], b"del", b"g")
     return True
+
+
+def drop_empty(db: Database, key: bytes) -> None:
+    """Delete the key of a value that a change has just emptied.
+
+    This is no effect of its own: a list, set, hash or sorted set goes with its last element
+    wherever the change is applied, here and in Redis.
+    """
+    db.drop(key)
+    db.note(key, b"del", b"g")
 
 
 @replays(b"DEL")
@@ -73,6 +83,22 @@ def flush(db: Database) -> None:
 def replay_flushdb(db: Database, argv: list[bytes]) -> None:
     """FLUSHDB."""
     flush(db)
+
+
+def flush_all(db: Database) -> None:
+    """FLUSHALL, said to db."""
+    for each in db.keyspace.databases:
+        if each.size:
+            each.forget_all()
+    db.log.dirty += 1
+    if db.log.recording:
+        db.record([b"FLUSHALL"], b"", b"")
+
+
+@replays(b"FLUSHALL")
+def replay_flushall(db: Database, argv: list[bytes]) -> None:
+    """FLUSHALL."""
+    flush_all(db)
 
 
 def load(db: Database, key: bytes, value: Any, expire: i64, mark: i64, room: i64) -> bool:

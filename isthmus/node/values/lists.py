@@ -9,9 +9,8 @@ Effects, each with its key: LPUSH/RPUSH key element..., LPOP/RPOP key [count], L
 element (index from the head), LINSERT key BEFORE|AFTER pivot element, LREM key count element, LTRIM
 key start stop (resolved, from the head; "1 0" for nothing kept). Moving between lists is a push and
 a pop, in this order, so that a list of one element that is rotated never becomes empty and keeps
-its expiry. A list that becomes empty is deleted by the effect DEL behind the one that emptied it;
-applying the first again deletes it too, and the second then finds nothing. Replayers likewise
-pass over a list that has expired meanwhile.
+its expiry. A list that becomes empty is deleted with that, wherever the effect is applied.
+Replayers pass over a list that has expired meanwhile.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from __future__ import annotations
 from isthmus.node.engine.check import InvariantError
 from isthmus.node.engine.effect import replays
 from isthmus.node.engine.keyspace import Database
-from isthmus.node.values.keys import delete
+from isthmus.node.values.keys import drop_empty
 from isthmus.node.values.packed_list import PackedList
 from isthmus.wire.scalars import i64, parse_int
 
@@ -125,7 +124,7 @@ def pop_one(db: Database, key: bytes, value: ListValue, front: bool) -> bytes:
     if db.changed(key):
         db.record([b"LPOP" if front else b"RPOP", key], b"lpop" if front else b"rpop", b"l")
     if len(value) == 0:
-        delete(db, key)
+        drop_empty(db, key)
     else:
         shrank(db, value)
     return element
@@ -145,7 +144,7 @@ def pop(db: Database, key: bytes, value: ListValue, count: i64, front: bool) -> 
         argv = [b"LPOP" if front else b"RPOP", key, b"%d" % count]
         db.record(argv, b"lpop" if front else b"rpop", b"l")
     if emptied:
-        delete(db, key)
+        drop_empty(db, key)
 
 
 def replay_pop(db: Database, argv: list[bytes], front: bool) -> None:
@@ -215,7 +214,7 @@ def remove(db: Database, key: bytes, value: ListValue, count: i64, element: byte
         if db.changed(key):
             db.record([b"LREM", key, b"%d" % count, element], b"lrem", b"l")
         if len(value) == 0:
-            delete(db, key)
+            drop_empty(db, key)
         else:
             shrank(db, value)
     return removed
@@ -242,7 +241,7 @@ def trim(db: Database, key: bytes, value: ListValue, start: i64, stop: i64) -> N
     if db.changed(key):
         db.record([b"LTRIM", key, b"%d" % start, b"%d" % stop], b"ltrim", b"l")
     if emptied:
-        delete(db, key)
+        drop_empty(db, key)
 
 
 @replays(b"LTRIM")

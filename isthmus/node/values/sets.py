@@ -10,8 +10,8 @@ set; a replayed effect goes by Redis' default thresholds.
 Effects, each with its key: SADD key member..., SREM key member... (the members that were there;
 SPOP is an SREM of the members drawn). A set made by a command over other sets is DEL key and then
 SADD. Commands of very many members are cut into pieces, because whoever reads them back limits the
-number of arguments; the event goes with the last piece. A set that becomes empty is deleted by the
-effect DEL behind the SREM. Replayers pass over a set that has expired meanwhile.
+number of arguments; the event goes with the last piece. A set that becomes empty is deleted with
+its last member, wherever the effect is applied. Replayers pass over a set that has expired.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from isthmus.node.engine.effect import replays
 from isthmus.node.engine.keyspace import Database
 from isthmus.node.engine.ordered_table import OrderedTable
 from isthmus.node.engine.table import Table
-from isthmus.node.values.keys import delete
+from isthmus.node.values.keys import delete, drop_empty
 from isthmus.wire.digits import parse_int
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64
@@ -163,7 +163,7 @@ def remove_member(db: Database, key: bytes, value: SetValue, member: bytes, even
     if db.changed(key):
         db.record([b"SREM", key, member], event, b"s")
     if value.count == 0:
-        delete(db, key)
+        drop_empty(db, key)
     return True
 
 
@@ -176,7 +176,7 @@ def remove_members(
         if db.changed(key):
             record_members(db, b"SREM", key, gone, event)
         if value.count == 0:
-            delete(db, key)
+            drop_empty(db, key)
     return len(gone)
 
 
@@ -185,7 +185,7 @@ def take_all(db: Database, key: bytes, value: SetValue) -> None:
     # As in Redis, the members are not written out: a deletion says the same and stays small.
     if db.changed(key):
         db.record([b"DEL", key], b"spop", b"s")
-    delete(db, key)
+    drop_empty(db, key)
 
 
 @replays(b"SREM")

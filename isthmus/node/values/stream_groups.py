@@ -146,10 +146,13 @@ def claim(
     time_ms: i64,
     count: i64,
 ) -> None:
-    """XCLAIM: consumer has `ids`, delivered at time_ms for the count-th time."""
+    """XCLAIM: consumer has `ids`, delivered at time_ms for the count-th time.
+
+    As in Redis, a delivery is told to replicas and is by itself no change to save (`dirty`).
+    """
     for id in ids:
         group.give(id, consumer, time_ms, count)
-    if ids and noted(db):
+    if ids and db.log.recording:
         tail = [b"TIME", b"%d" % time_ms, b"RETRYCOUNT", b"%d" % count, b"FORCE", b"JUSTID"]
         tail += [b"LASTID", format_id(group.last_id)]
         for start in range(0, len(ids), 4096):

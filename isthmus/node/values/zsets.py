@@ -12,7 +12,8 @@ and ZREM key member... (the members that were there; pops and removals of ranges
 for one that takes everything, which is DEL). A set made by a command over other sets is DEL key and
 then ZADD. Effects of very many members are cut into pieces, because whoever reads them back limits
 the number of arguments; the event goes with the last piece. A sorted set that becomes empty is
-deleted by the effect DEL behind the ZREM. Replayers pass over a set that has expired meanwhile.
+deleted with its last member, wherever the effect is applied. Replayers pass over a set that has
+expired meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from isthmus.node.engine.effect import replays
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.keyspace import Database
-from isthmus.node.values.keys import delete
+from isthmus.node.values.keys import delete, drop_empty
 from isthmus.node.values.score_index import ScoreIndex, read_score
 from isthmus.wire.scalars import format_float, i64
 
@@ -177,7 +178,7 @@ def remove_members(db: Database, key: bytes, value: ZSetValue, members: list[byt
         if db.changed(key):
             record_removal(db, key, gone, b"zrem")
         if value.count == 0:
-            delete(db, key)
+            drop_empty(db, key)
     return len(gone)
 
 
@@ -197,7 +198,7 @@ def remove_range(
         # The members stay in the value, which is freed in slices once the key is deleted.
         if db.changed(key):
             db.record([b"DEL", key], event, b"z")
-        delete(db, key)
+        drop_empty(db, key)
         return
     members = value.members(start, count) if db.log.recording else []
     value.remove_range(start, count)
