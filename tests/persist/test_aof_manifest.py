@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from isthmus.node.persist import aof_manifest as am
 from isthmus.node.persist.aof_manifest import AofFile, Manifest, ManifestError
+from isthmus.wire import crc64
 
 NAME = "appendonly.aof"
 TEXT = b"""file appendonly.aof.2.base.rdb seq 2 type b
@@ -186,3 +187,16 @@ def test_names_of_parts() -> None:
         assert am.is_part_name(NAME, name)
     for name in ("appendonly.aof", "appendonly.aof.manifest", "appendonly.aof.1.base.txt", "x"):
         assert not am.is_part_name(NAME, name)
+
+
+def test_a_checksum_that_does_not_agree() -> None:
+    text = am.render(am.first("a"))
+    tail = b"#CRC:%016x\n" % crc64.crc64(text)
+    for good in (am.sealed(text), text + tail, text):
+        assert am.parse(good) == am.first("a")
+    # Tools take the last line for the file that is appended to.
+    assert am.sealed(text).splitlines()[-1] == b"file a.1.incr.aof seq 1 type i"
+    seen = am.sealed(text)
+    for bad in (seen[:-1], seen.replace(b"type i", b"type h"), b"#\n" + text + tail):
+        with pytest.raises(ManifestError):
+            am.parse(bad)

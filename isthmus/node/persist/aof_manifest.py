@@ -21,8 +21,9 @@ one base, incremental numbers that rise. Words that Redis does not know are skip
 are kept and written again (8.x notes `startoffset` and `endoffset` so). What breaks a rule is a
 ManifestError that names the line.
 
-What we write ends with a comment of ours, `#CRC:` and the CRC-64 of all before it in 16 hex digits
-(`sealed`); where it is there it must be right.
+What we write begins with a comment of ours, `#CRC:` and the CRC-64 of all behind it in 16 hex
+digits (`sealed`); where it is there it must be right. It stands first because there are tools that
+take the last line for the incremental file that is written to.
 
 File names are text with `surrogateescape`, as the file system has them.
 """
@@ -45,7 +46,9 @@ LINE_BYTES_MAX = 1024
 MANIFEST_BYTES_MAX = 1 << 20
 _SEQUENCE_MAX = (1 << 63) - 1
 _NUMBER = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
-_SUM_LINE = re.compile(rb"^#CRC:([0-9a-f]{16})\n\Z", re.MULTILINE)
+_SUM_LINE = re.compile(rb"#CRC:([0-9a-f]{16})\n")
+# As it was written before 2026-11-27: behind the text that it is of.
+_SUM_LINE_AT_END = re.compile(rb"^#CRC:([0-9a-f]{16})\n\Z", re.MULTILINE)
 # A name with any other byte is written in quotes.
 _PLAIN = re.compile(rb"""[!#-&(-\[\]-~]+""")
 _ESCAPES = {0x5C: b"\\\\", 0x22: b'\\"', 10: b"\\n", 13: b"\\r", 9: b"\\t", 7: b"\\a", 8: b"\\b"}
@@ -163,8 +166,12 @@ def parse(text: bytes) -> Manifest:
 
 def _check_sum(text: bytes) -> None:
     """ManifestError if there is a checksum and it is another one; see sealed()."""
-    found = _SUM_LINE.search(text)
-    if found is not None and int(found[1], 16) != crc64.crc64(text[: found.start()]):
+    found = _SUM_LINE.match(text)
+    rest = b"" if found is None else text[found.end() :]
+    if found is None:
+        found = _SUM_LINE_AT_END.search(text)
+        rest = b"" if found is None else text[: found.start()]
+    if found is not None and int(found[1], 16) != crc64.crc64(rest):
         raise ManifestError(0, "The AOF manifest does not have the checksum that was noted in it")
 
 
@@ -240,12 +247,12 @@ def render(manifest: Manifest) -> bytes:
 
 
 def sealed(text: bytes) -> bytes:
-    """A manifest with its checksum, in a comment at its end.
+    """A manifest with its checksum, in a comment before it.
 
     One changed bit makes a file that is needed (`type i`) one that is not (`type h`), and nothing
     else would tell. Redis passes over the comment, and leaves it out when it writes the manifest.
     """
-    return text + b"#CRC:%016x\n" % crc64.crc64(text)
+    return b"#CRC:%016x\n" % crc64.crc64(text) + text
 
 
 def _render_line(file: AofFile) -> bytes:

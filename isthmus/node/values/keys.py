@@ -1,8 +1,9 @@
 """Keys: the effect functions that concern a key whatever its type.
 
 Effects: DEL key, PEXPIREAT key ms, PERSIST key, RENAME key newkey, COPY source destination DB n
-REPLACE, MOVE key n, SWAPDB n m, FLUSHDB, FLUSHALL. RENAME and MOVE hand the value over as it is; nothing is
-copied and nothing freed. Flushing frees nothing at once: the tables wait to be freed in slices.
+REPLACE, MOVE key n, SWAPDB n m, FLUSHDB, FLUSHALL. RENAME and MOVE hand the value over as it is;
+nothing is copied and nothing freed. Flushing frees nothing at once: the tables wait to be freed in
+slices.
 An effect that concerns two keys or databases bumps the versions of both, and is recorded once, in
 the database of its first key.
 """
