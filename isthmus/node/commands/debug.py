@@ -213,7 +213,7 @@ def sdslen(ctx: Context, argv: list[bytes]) -> None:
 @sub("LISTPACK", 1, 1)
 def listpack(ctx: Context, argv: list[bytes]) -> None:
     value = peek(ctx, argv[2])
-    if encoding_of(value) != b"listpack":
+    if encoding_of(value) not in (b"listpack", b"listpackex"):
         raise RedisError(b"ERR Not a listpack encoded object.")
     if ctx.node.server is not None:
         shown = repr(value.plain())[:LISTED_ENTRIES_MAX]  # type: ignore[attr-defined]

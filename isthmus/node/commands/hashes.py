@@ -33,6 +33,7 @@ from isthmus.node.values.hashes import (
     remove_fields,
     set_fields,
     set_total,
+    without_any_expired,
     without_expired,
 )
 from isthmus.wire.scalars import INT64_MAX, INT64_MIN, parse_int
@@ -73,6 +74,14 @@ def live(ctx: Context, key: bytes) -> HashValue | None:
     value: HashValue | None = ctx.read(key, HashValue)
     if value is not None and value.overdue(ctx.clock.expiry_ms()):
         return value.live_copy(ctx.now_ms)
+    return value
+
+
+def purged(ctx: Context, key: bytes) -> HashValue | None:
+    """The hash at key for reading, its expired fields deleted, as Redis does before it draws."""
+    value: HashValue | None = ctx.read(key, HashValue)
+    if value is not None and value.overdue(ctx.clock.expiry_ms()):
+        return without_any_expired(ctx.db, key, value)
     return value
 
 
@@ -294,7 +303,7 @@ def hstrlen(ctx: Context, argv: list[bytes]) -> None:
 def hrandfield(ctx: Context, argv: list[bytes]) -> None:
     """Reply with a random field, or |count|: different ones, or with repeats if negative."""
     if len(argv) == 2:
-        value: HashValue | None = live(ctx, argv[1])
+        value: HashValue | None = purged(ctx, argv[1])
         field = None if value is None else value.random_key(ctx.rng)
         if field is None:
             ctx.reply.null()
@@ -309,7 +318,7 @@ def hrandfield(ctx: Context, argv: list[bytes]) -> None:
         raise syntax()
     if pairs and abs(count) > INT64_MAX // 2:
         raise RedisError(OUT_OF_RANGE)
-    value = live(ctx, argv[1])
+    value = purged(ctx, argv[1])
     if value is None or count == 0 or value.count == 0:
         ctx.reply.empty_array()
         return

@@ -165,12 +165,14 @@ class Blocking:
         ctx.session = client
         ctx.db = client.db
         blocked.again = False
-        if client.gates & GATE_ACL and denied(client.user, blocked.spec, blocked.argv):
+        wanted, argv = blocked.spec, blocked.argv
+        assert wanted is not None, "a client that waits for keys waits with a command"
+        if client.gates & GATE_ACL and denied(client.user, wanted, argv):
             # It was taken from the user meanwhile.
-            blocked.spec.rejected += 1
-            ctx.fail(ctx.node.acl.refusal(ctx, client, blocked.spec, blocked.argv))
+            wanted.rejected += 1
+            ctx.fail(ctx.node.acl.refusal(ctx, client, wanted, argv))
         else:
-            ctx.run(ctx, blocked.spec, blocked.argv)
+            ctx.run(ctx, wanted, argv)
         if blocked.again:
             reply.truncate(mark)
         elif client.reply_off:

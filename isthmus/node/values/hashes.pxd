@@ -3,7 +3,7 @@ cimport cython
 from isthmus.node.engine.keyspace cimport Database
 from isthmus.node.engine.ordered_table cimport OrderedTable
 from isthmus.node.engine.table cimport Table
-from isthmus.node.values.keys cimport delete
+from isthmus.node.values.keys cimport drop_empty
 from isthmus.wire.digits cimport parse_int
 from isthmus.wire.reply cimport ReplyWriter
 
@@ -41,6 +41,7 @@ cdef void removed(Database db, bytes key, HashValue value, list[bytes] gone)
 
 @cython.locals(now="long long", gone=list)
 cpdef HashValue without_expired(Database db, bytes key, HashValue value, list[bytes] fields)
+cpdef HashValue without_any_expired(Database db, bytes key, HashValue value)
 cdef long long may_expire(long long known, long long when, long long condition)
 @cython.locals(codes=list, done=list, code="long long", field=bytes)
 cpdef list expire_fields_at(Database db, bytes key, HashValue value, long long when,

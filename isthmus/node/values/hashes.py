@@ -34,7 +34,7 @@ from isthmus.node.engine.table import Table
 from isthmus.node.values.keys import drop_empty
 from isthmus.wire.digits import parse_int
 from isthmus.wire.reply import ReplyWriter
-from isthmus.wire.scalars import i64
+from isthmus.wire.scalars import INT64_MAX, i64
 
 LISTPACK_ENTRIES_MAX = 512
 LISTPACK_VALUE_BYTES_MAX = 64
@@ -273,6 +273,21 @@ def without_expired(
             value.discard(field)
     elif gone:
         db.expire_fields(key, value, gone)
+    return value if value.count else None
+
+
+def without_any_expired(db: Database, key: bytes, value: HashValue) -> HashValue | None:
+    """Delete all fields whose time has come; None if the hash went with the last.
+
+    At a replica they stay: the answer is a copy without them.
+    """
+    now: i64 = db.clock.expiry_ms()
+    if db.keyspace.keeps_expired:
+        value = value.live_copy(now)
+        return value if value.count else None
+    # The first walk may end one that was begun elsewhere; what that has passed is seen by the next.
+    while value.count and value.overdue(now):
+        db.expire_fields(key, value, value.expired_keys(now, INT64_MAX))
     return value if value.count else None
 
 

@@ -3,7 +3,7 @@ cimport cython
 from isthmus.node.engine.keyspace cimport Database
 from isthmus.node.engine.ordered_table cimport OrderedTable
 from isthmus.node.engine.table cimport Table
-from isthmus.node.values.keys cimport delete
+from isthmus.node.values.keys cimport delete, drop_empty
 from isthmus.wire.digits cimport parse_int
 from isthmus.wire.reply cimport ReplyWriter
 

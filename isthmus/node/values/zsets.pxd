@@ -1,7 +1,7 @@
 cimport cython
 
 from isthmus.node.engine.keyspace cimport Database
-from isthmus.node.values.keys cimport delete
+from isthmus.node.values.keys cimport delete, drop_empty
 from isthmus.node.values.score_index cimport ScoreIndex, read_score
 
 cdef class ZSetValue(ScoreIndex):
