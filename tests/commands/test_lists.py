@@ -232,3 +232,12 @@ def test_a_big_list_is_freed_in_slices(store: Store) -> None:
         if not keyspace.free_slice(1):
             break
     assert keyspace.garbage == []
+
+
+def test_a_move_is_one_change_to_save(store: Store) -> None:
+    store.run("RPUSH k a b")
+    log = store.node.keyspace.log
+    for line in ("LMOVE k other LEFT RIGHT", "RPOPLPUSH k k"):
+        before = log.dirty
+        store.run(line)
+        assert log.dirty == before + 1

@@ -173,8 +173,8 @@ def call(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> None:
     # Counted when it is done: INFO does not see itself, CONFIG RESETSTAT sees itself afterwards.
     spec.calls += 1
     ctx.commands += 1
-    spec.nanos += nanos
     if ctx.session.blocked is None or not ctx.session.blocked.again:
+        spec.nanos += nanos
         spec.histogram.note(nanos)
     ctx.mark_ns = now
     if nanos > ctx.slow_ns:

@@ -266,6 +266,8 @@ def move(
     was_short = not value.outgrown
     push(db, destination, target, [element], to_head)
     pop_one(db, source, value, from_head)
+    # Two effects, and one change as Redis counts.
+    db.log.dirty -= 1
     if target is value and was_short:
         # It never was longer than before.
         value.outgrown = False
