@@ -205,3 +205,31 @@ def test_memory_doctor_and_purge(store: Store, monkeypatch: pytest.MonkeyPatch) 
     assert store("MEMORY", "PURGE") == b"OK"
     assert store("MEMORY", "MALLOC-STATS") == b"report"
     assert server.calls == ["purge"]
+
+
+def test_a_key_whose_time_has_come_is_looked_at_as_it_lies(debug: Store) -> None:
+    debug("SET", "k", "v", "PX", 5)
+    debug.advance(5)
+    assert b"encoding:embstr" in debug("DEBUG", "OBJECT", "k")
+    assert debug("DEBUG", "SDSLEN", "k").startswith(b"key_sds_len:1")
+    assert debug("EXISTS", "k") == 0
+    assert debug.error("DEBUG", "OBJECT", "k") == "ERR no such key"
+
+
+def test_a_sleep_is_over_for_the_clock_when_all_of_the_request_is(
+    debug: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    debug.node.server = FakeServer()
+    assert debug("DEBUG", "SLEEP", "0.01") == b"OK"
+    assert not debug.clock.late
+    debug.run("MULTI")
+    debug.run("DEBUG SLEEP 0.01")
+    debug.run("EXEC")
+    assert not debug.clock.late
+    # In the middle nothing reads the clock: what comes behind the sleep sees it is still to be.
+    seen: list[bool] = []
+    monkeypatch.setattr(FakeServer, "debug_log", lambda self, text: seen.append(debug.clock.late))
+    for line in ("MULTI", "DEBUG SLEEP 0.01", "DEBUG LOG x"):
+        debug.run(line)
+    debug.run("EXEC")
+    assert seen == [True]

@@ -355,3 +355,15 @@ def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (config.integer("hz"), config.integer("timeout")) == (44, 2)
     assert (config.text("bind"), config.integer("port")) == ("127.0.0.1", 6379)
     assert config.text("dir") == os.getcwd()
+
+
+def test_a_name_and_its_values_may_be_one_word() -> None:
+    from isthmus.node.server.startup import configure, parser, spread
+
+    words = spread(["--standalone", "--maxmemory 700mb", "--save '60 1'", "--hz", "20",
+                    "--requirepass", "a b", "--bind 127.0.0.1 ::1", "--masterauth 'x"])  # fmt: skip
+    assert words[-1] == "--masterauth 'x"
+    config = configure(*parser().parse_known_args(words[:-1])).config
+    assert (config.integer("maxmemory"), config.text("save")) == (700 << 20, "60 1")
+    assert (config.integer("hz"), config.text("requirepass")) == (20, "a b")
+    assert config.text("bind") == "127.0.0.1 ::1"

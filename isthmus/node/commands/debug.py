@@ -139,6 +139,9 @@ def sleep(ctx: Context, argv: list[bytes]) -> None:
         seconds = 0.0
     if ctx.node.server is not None and seconds > 0:
         ctx.node.server.hold(min(seconds, SLEEP_SECONDS_MAX))
+        # In a script or a transaction, what follows sees no other time.
+        ctx.clock.late = True
+        ctx.log.pending = True
     ctx.reply.ok()
 
 
@@ -177,10 +180,11 @@ def digest_value(ctx: Context, argv: list[bytes]) -> None:
 
 
 def peek(ctx: Context, key: bytes) -> object:
-    """The value at key, its access time left alone; raises "no such key"."""
-    if not ctx.db.exists(key):
+    """The value at key, expired or not, its access time left alone; raises "no such key"."""
+    table = ctx.db.table_of(key)
+    value: object = None if table is None else table.get(key)
+    if value is None:
         raise RedisError(NO_SUCH_KEY)
-    value: object = ctx.db.peek(key)
     return value
 
 

@@ -19,17 +19,20 @@ from isthmus.wire.scalars import i64
 class Clock:
     """Wall time in ms and monotonic time in ns; manual when made with a starting time."""
 
-    __slots__ = ("now_ms", "manual", "manual_ns", "loading")
+    __slots__ = ("now_ms", "manual", "manual_ns", "loading", "late")
 
     def __init__(self, manual_ms: int | None = None) -> None:
         self.manual = manual_ms is not None
         self.manual_ns = 0
         self.loading = False
+        # Time has passed in the middle of a command: the clock is read when it is done.
+        self.late = False
         self.now_ms = manual_ms if manual_ms is not None else 0
         self.refresh()
 
     def refresh(self) -> i64:
         """Read the wall clock into now_ms (Unix ms) and return it."""
+        self.late = False
         if not self.manual:
             self.now_ms = time.time_ns() // 1_000_000
         return self.now_ms

@@ -8,12 +8,14 @@ cdef class Clock:
         self.manual = manual_ms is not None
         self.manual_ns = 0
         self.loading = False
+        self.late = False
         self.now_ms = manual_ms if manual_ms is not None else 0
         self.refresh()
 
     cpdef long long refresh(self):
         """Read the wall clock into now_ms (Unix ms) and return it."""
         cdef timespec t
+        self.late = False
         if not self.manual:
             clock_gettime(CLOCK_REALTIME, &t)
             self.now_ms = <long long>t.tv_sec * 1000 + t.tv_nsec // 1000000

@@ -61,6 +61,7 @@ from isthmus.node.server.startup import (
     open_log,
     parser,
     raise_descriptor_limit,
+    spread,
     tell_of_useless,
 )
 from isthmus.node.server.surroundings import Surroundings
@@ -199,7 +200,6 @@ class NodeServer:
     def hold(self, seconds: float) -> None:
         """DEBUG SLEEP: let the whole process do nothing, as a fault might."""
         time.sleep(seconds)
-        self.node.clock.refresh()
 
     def longest_turn_us(self, on: bool) -> int:
         """DEBUG LONGEST-TURN: measure turns of the loop or stop; the longest so far, in CPU us."""
@@ -366,7 +366,7 @@ class NodeServer:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop; the exit code."""
-    args, rest = parser().parse_known_args(argv)
+    args, rest = parser().parse_known_args(spread(sys.argv[1:] if argv is None else argv))
     load_all()
     try:
         source = configure(args, rest)

@@ -3,6 +3,7 @@
     isthmus node --standalone [FILE] [-] [--name value [value ...]] ...
 
 FILE is read first, then standard input if there is a `-`, then the options; the last word counts.
+As redis-server takes them, a name and its values may also be one word ("--maxmemory 1gb").
 The options of this program itself (--coordinator, --data-dir ...) are no parameters; --port and
 --host are both. Where nobody says anything else a node listens on 127.0.0.1 only.
 """
@@ -10,10 +11,12 @@ The options of this program itself (--coordinator, --data-dir ...) are no parame
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from isthmus.node.engine.acl_rules import RuleError
@@ -24,6 +27,7 @@ from isthmus.node.engine.node import Node
 from isthmus.node.server.files import read_file
 from isthmus.wire.logs import log, to_file, with_level
 from isthmus.wire.membership import address_list
+from isthmus.wire.scalars import split_inline
 
 # Descriptors that are no clients: listeners, epoll, logs, files.
 RESERVED_DESCRIPTORS = 32
@@ -82,6 +86,19 @@ def parser() -> argparse.ArgumentParser:
         help="where the node keeps its identity and, unless --dir says otherwise, its data",
     )
     return it
+
+
+def spread(arguments: Sequence[str]) -> list[str]:
+    """The words of a command line; what is a name and its values in one word becomes several."""
+    found: list[str] = []
+    for word in arguments:
+        parts = [os.fsencode(word)]
+        if word.startswith("--") and " " in word:
+            # Unbalanced quotes stay as they are: no parameter has such a name.
+            with contextlib.suppress(ValueError):
+                parts = split_inline(parts[0])
+        found += map(os.fsdecode, parts)
+    return found
 
 
 def configure(args: argparse.Namespace, rest: list[str]) -> ConfigFile:
