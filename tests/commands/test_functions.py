@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from isthmus.node.engine.context import GATE_REPLICA
 from tests.support.store import Store
 
 LIB = """#!lua name=lib
@@ -216,3 +217,73 @@ def test_flush_and_help(loaded: Store) -> None:
     assert loaded("FUNCTION", "LIST") == []
     assert loaded("FUNCTION", "HELP")[-2] == b"HELP"
     assert loaded.error("FUNCTION", "KILL") == "NOTBUSY No scripts in execution right now."
+
+
+STALE = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+READS = """#!lua name=reads
+local function make(name, body, flags)
+    redis.register_function{function_name = name, callback = body, flags = flags}
+end
+make('plain', function() return 1 end, {'no-writes'})
+make('stale', function() return 1 end, {'no-writes', 'allow-stale'})
+make('look', function(keys) return redis.call('GET', keys[1]) end, {'no-writes', 'allow-stale'})
+make('time', function() return #redis.call('TIME') end, {'no-writes', 'allow-stale'})
+make('write', function(keys) return redis.call('SET', keys[1], 1) end, {'allow-stale'})
+"""
+
+
+class LostPrimary:
+    """A primary that cannot be reached; its replica may be read, or not."""
+
+    def __init__(self, store: Store) -> None:
+        self.text: bytes | None = STALE.encode()
+        store.node.replication = self
+        store.node.ctx.gates |= GATE_REPLICA
+
+    def staleness(self) -> bytes | None:
+        return self.text
+
+    def refusal(self) -> bytes:
+        return b"READONLY You can't write against a read only replica."
+
+
+def test_what_runs_on_old_data() -> None:
+    store = Store()
+    store("FUNCTION", "LOAD", READS)
+    store("SCRIPT", "LOAD", "#!lua flags=no-writes\nreturn 2")
+    primary = LostPrimary(store)
+    assert store.error("GET", "k") == STALE
+    assert store.error("FCALL", "plain", 0) == STALE
+    assert store("FCALL", "stale", 0) == 1
+    assert store("FCALL", "time", 0) == 2
+    assert store.error("FCALL", "look", 1, "k").startswith(
+        "ERR Can not execute the command on a stale replica script: look"
+    )
+    assert store.error("EVAL", "return 1", 0) == STALE
+    assert store.error("EVAL", "#!lua flags=no-writes\nreturn 1", 0) == STALE
+    assert store("EVAL", "#!lua flags=allow-stale,no-writes\nreturn 1", 0) == 1
+    for client in (store.client, store.node.new_client()):
+        assert store("MULTI", client=client) == b"OK"
+    assert store("FCALL", "stale", 0) == b"QUEUED"
+    assert store("EXEC") == [1]
+    # What was queued when the data was not old.
+    primary.text = None
+    assert store("GET", "k", client=client) == b"QUEUED"
+    primary.text = STALE.encode()
+    assert str(store("EXEC", client=client)) == (
+        f"EXECABORT Transaction discarded because of: {STALE}"
+    )
+    assert not client.in_multi
+
+
+def test_what_may_write_does_not_run_at_a_replica() -> None:
+    store = Store()
+    store("FUNCTION", "LOAD", READS)
+    LostPrimary(store).text = None
+    refusal = "READONLY You can't write against a read only replica."
+    assert store.error("FCALL", "write", 1, "k") == refusal
+    assert store.error("EVAL", "#!lua\nreturn 1", 0) == refusal
+    assert store("FCALL", "look", 1, "k") is None
+    assert store("EVAL", "return 1", 0) == 1
+    store("MULTI")
+    assert store.error("FCALL", "write", 1, "k") == refusal

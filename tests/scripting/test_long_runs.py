@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.context import GATE_ENDED, GATE_MEMORY
 from tests.support.store import Recorder, RedisReplyError, Store
 
 FOREVER = "while true do end"
@@ -208,3 +209,14 @@ def test_loading_a_library_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [0, 3]
     # Whatever Lua does besides has all the time it needs.
     assert scripts.tick() == 0
+
+
+def test_what_would_refuse_it_now_does_not_keep_a_reply_back(loop: Loop) -> None:
+    loop.start("EVAL", "#!lua\n" + A_WHILE, 0)
+    loop.store.node.ctx.gates |= GATE_MEMORY
+    loop.store.node.memory.limit_bytes = 1
+    loop.store.node.memory.report("test", 100)
+    assert loop.go_on() == b":5000050000\r\n"
+    assert not loop.scripts.finished
+    assert str(loop.store("EVAL", "#!lua\nreturn 1", 0)).startswith("OOM")
+    assert not loop.store.node.ctx.gates & GATE_ENDED

@@ -24,7 +24,7 @@ from isthmus.node.engine.acl_check import denied
 from isthmus.node.engine.client import GATE_ACL, ClientState
 from isthmus.node.engine.context import GATE_PAUSE, NEVER_NS, Context
 from isthmus.node.engine.keyspace import WAITED, Database
-from isthmus.node.engine.spec import MAY_REPLICATE, WRITE, CommandSpec
+from isthmus.node.engine.spec import CommandSpec
 
 # The key kind of a client that waits for no key.
 POSTPONED = b"postponed"
@@ -227,7 +227,10 @@ class Blocking:
         blocked = client.blocked
         if blocked is None or blocked.kind in (POSTPONED, SUSPENDED):
             return False
-        reply = b"-" + UNBLOCKED + b"\r\n" if with_error else blocked.timeout_reply
+        reply = blocked.timeout_reply
+        if with_error:
+            self.ctx.count_error(UNBLOCKED)
+            reply = b"-" + UNBLOCKED + b"\r\n"
         self.answer(client, reply)
         return True
 
@@ -265,12 +268,6 @@ class Blocking:
         self.pause_until_ms = max(until_ms, self.pause_until_ms if running else 0)
         self.ctx.gates |= GATE_PAUSE
         self.wake_at(self.pause_until_ms)
-
-    def paused(self, spec: CommandSpec) -> bool:
-        """True if a client may not run the command now."""
-        if not self.pause_writes_only:
-            return True
-        return bool(spec.flags & (WRITE | MAY_REPLICATE))
 
     def unpause(self) -> None:
         """CLIENT UNPAUSE, or the end of the pause."""

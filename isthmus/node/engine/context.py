@@ -40,6 +40,8 @@ GATE_REPLICA = 512
 GATE_DUTY = 1024
 # Slots are about to go to another shard, or have just gone (node/moves/moves.py).
 GATE_MOVE = 2048
+# Scripts that were paused have ended, whose clients come again for their replies.
+GATE_ENDED = 4096
 # What a command that waited in vain replies (in RESP2).
 NULL_ARRAY_REPLY = b"*-1\r\n"
 NULL_REPLY = b"$-1\r\n"
@@ -89,6 +91,10 @@ class Context:
     def fail(self, text: bytes) -> None:
         """Write an error reply and count it by its code."""
         self.reply.error(text)
+        self.count_error(text)
+
+    def count_error(self, text: bytes) -> None:
+        """Count an error reply by its code."""
         self.error_replies += 1
         counts = self.error_counts
         code = text.split(b" ", 1)[0]

@@ -7,7 +7,7 @@ from isthmus.node.engine.spec cimport CommandSpec
 
 # As C numbers, the gates cost what they should: next to nothing.
 cdef long long GATE_ACL, GATE_NO_TOUCH, GATE_PUBSUB, GATE_TRACK
-cdef long long GATE_BUSY, GATE_CLUSTER, GATE_CUT, GATE_DISK, GATE_DUTY, GATE_LOADING
+cdef long long GATE_BUSY, GATE_CLUSTER, GATE_CUT, GATE_DISK, GATE_DUTY, GATE_ENDED, GATE_LOADING
 cdef long long GATE_MEMORY, GATE_MONITOR, GATE_MOVE, GATE_PAUSE, GATE_REPLICA, GATE_REPLICAS
 cdef long long ALLOW_BUSY, DENYOOM, LOADING, MAY_REPLICATE, PROTECTED, READONLY
 cdef long long SKIP_MONITOR, WRITE
@@ -21,6 +21,13 @@ cdef void finish(Context ctx, ClientState session)
 @cython.locals(mark=Py_ssize_t, now="long long", nanos="long long", monitored="long long")
 cpdef void call(Context ctx, CommandSpec spec, list[bytes] argv)
 cdef bint admit(Context ctx, ClientState session, CommandSpec spec, list[bytes] argv)
+cpdef long long flags_of(Context ctx, CommandSpec spec, list[bytes] argv)
+cdef bint some_has(
+    Context ctx, ClientState session, CommandSpec spec, list[bytes] argv, long long flags
+)
+cdef bint some_lacks(
+    Context ctx, ClientState session, CommandSpec spec, list[bytes] argv, long long flag
+)
 cdef object obstacle(Context ctx, ClientState session, CommandSpec spec, list[bytes] argv)
 @cython.locals(slot="long long", position="long long", mine=bytearray)
 cdef object redirection(Context ctx, ClientState session, CommandSpec spec, list[bytes] argv)

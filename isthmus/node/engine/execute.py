@@ -28,6 +28,7 @@ from isthmus.node.engine.context import (
     GATE_CUT,
     GATE_DISK,
     GATE_DUTY,
+    GATE_ENDED,
     GATE_LOADING,
     GATE_MEMORY,
     GATE_MONITOR,
@@ -124,6 +125,8 @@ def finish(ctx: Context, session: ClientState) -> None:
         # Part of it belongs to a paused script, behind whose end it is done.
         return
     ctx.log.pending = False
+    if ctx.clock.late:
+        ctx.clock.refresh()
     ctx.log.flush()
     if ctx.node.tracking.pending:
         ctx.node.tracking.broadcast()
@@ -254,6 +257,9 @@ def mute(ctx: Context, session: ClientState, mark: int) -> None:
 
 def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes]) -> bool:
     """True if the command may run now; otherwise its reply has been written."""
+    if ctx.gates & GATE_ENDED and session.id in ctx.node.scripts.finished:
+        # It has run.
+        return True
     if spec.flags & PROTECTED:
         text = protection(ctx, session, spec)
         if text is not None:
@@ -301,12 +307,30 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
     return True
 
 
-def needs_memory(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> bool:
-    """True if the command, or the script it runs, is refused while there is no memory."""
-    if spec.flags & DENYOOM:
-        return True
+def flags_of(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> i64:
+    """The flags of a request: for a script that declares its own, they say more than EVAL's."""
     scripts = ctx.node.scripts
-    return spec.group == "scripting" and scripts is not None and scripts.needs_memory(spec, argv)
+    if scripts is None or spec.group != "scripting":
+        return spec.flags
+    return int(scripts.flags_of(spec, argv))
+
+
+def some_has(
+    ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes], flags: i64
+) -> bool:
+    """True if the request, or one that EXEC would run, has one of these flags."""
+    if spec.name == b"exec":
+        return any(flags_of(ctx, *each) & flags for each in session.queue)
+    return flags_of(ctx, spec, argv) & flags != 0
+
+
+def some_lacks(
+    ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes], flag: i64
+) -> bool:
+    """True if the request, or one that EXEC would run, has not this flag."""
+    if spec.name == b"exec":
+        return not all(flags_of(ctx, *each) & flag for each in session.queue)
+    return not flags_of(ctx, spec, argv) & flag
 
 
 def obstacle(
@@ -321,17 +345,17 @@ def obstacle(
             ctx.reply.raw(b"".join(ctx.own_pushes))
             ctx.own_pushes = []
         # A transaction is refused as a whole at EXEC, when one of its commands may not run.
-        if not enough and (
-            needs_memory(ctx, spec, argv)
-            or (spec.name == b"exec" and any(needs_memory(ctx, *each) for each in session.queue))
-        ):
+        if not enough and some_has(ctx, session, spec, argv, DENYOOM):
             return OOM
     text: bytes | None
-    if ctx.gates & GATE_DISK and changes_data(session, spec):
+    # As in Redis, PING tells too that nothing can be kept on disk.
+    if ctx.gates & GATE_DISK and (
+        spec.name == b"ping" or some_has(ctx, session, spec, argv, WRITE)
+    ):
         text = ctx.node.persistence.refusal()
         if text is not None:
             return text
-    if ctx.gates & GATE_REPLICA and writes(session, spec):
+    if ctx.gates & GATE_REPLICA and some_has(ctx, session, spec, argv, WRITE):
         text = ctx.node.replication.refusal()
         if text is not None:
             return text
@@ -339,17 +363,17 @@ def obstacle(
         text = ctx.node.duty.refusal(session, spec)
         if text is not None:
             return text
-    if ctx.gates & GATE_REPLICAS and spec.name != b"ping" and changes_data(session, spec):
+    if ctx.gates & GATE_REPLICAS and some_has(ctx, session, spec, argv, WRITE):
         return NO_REPLICAS
     if session.gates & GATE_PUBSUB:
         text = ctx.node.pubsub.refusal(session, spec)
         if text is not None:
             return text
-    if ctx.gates & GATE_REPLICA and not spec.flags & STALE:
+    if ctx.gates & GATE_REPLICA and some_lacks(ctx, session, spec, argv, STALE):
         text = ctx.node.replication.staleness()
         if text is not None:
             return text
-    if ctx.gates & GATE_LOADING and not spec.flags & LOADING:
+    if ctx.gates & GATE_LOADING and some_lacks(ctx, session, spec, argv, LOADING):
         return IS_LOADING
     if ctx.gates & GATE_BUSY and not spec.flags & ALLOW_BUSY:
         text = ctx.node.scripts.refusal(session, spec)
@@ -358,8 +382,11 @@ def obstacle(
     if ctx.gates & GATE_MONITOR and session in ctx.node.monitors.clients:
         if spec.flags & (READONLY | WRITE | MAY_REPLICATE):
             return MONITOR_ONLY
-    if ctx.gates & GATE_PAUSE and session.replica is None and ctx.node.blocking.paused(spec):
-        return b""
+    if ctx.gates & GATE_PAUSE and session.replica is None:
+        if not ctx.node.blocking.pause_writes_only or some_has(
+            ctx, session, spec, argv, WRITE | MAY_REPLICATE
+        ):
+            return b""
     if ctx.gates & GATE_MOVE:
         text = ctx.node.moves.obstacle(session, spec, argv)
         if text is not None:
@@ -367,18 +394,6 @@ def obstacle(
     if ctx.gates & GATE_CUT and ctx.keyspace.cut.must_wait(ctx.db, session, spec, argv):
         return b""
     return None
-
-
-def changes_data(session: ClientState, spec: CommandSpec) -> bool:
-    """True for what is refused while nothing can be kept on disk: as in Redis, also PING."""
-    return spec.name == b"ping" or writes(session, spec)
-
-
-def writes(session: ClientState, spec: CommandSpec) -> bool:
-    """True for a command that writes, or a transaction that holds one."""
-    if spec.flags & WRITE:
-        return True
-    return spec.name == b"exec" and any(each.flags & WRITE for each, _ in session.queue)
 
 
 def redirection(
@@ -401,7 +416,7 @@ def redirection(
                 return CROSSSLOT
     mine: bytearray = view.mine
     if not mine[slot] and not (
-        session.readonly and view.copied[slot] and not writes(session, spec)
+        session.readonly and view.copied[slot] and not some_has(ctx, session, spec, argv, WRITE)
     ):
         return bytes(view.redirect_error(slot))
     return None if view.state_ok else CLUSTERDOWN

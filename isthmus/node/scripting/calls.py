@@ -28,7 +28,15 @@ from isthmus.node.engine.errors import NO_REPLICAS, OOM
 from isthmus.node.engine.execute import call as run_command
 from isthmus.node.engine.monitors import shown
 from isthmus.node.engine.registry import COMMANDS
-from isthmus.node.engine.spec import ADMIN, DENYOOM, NOSCRIPT, SKIP_MONITOR, WRITE, CommandSpec
+from isthmus.node.engine.spec import (
+    ADMIN,
+    DENYOOM,
+    NOSCRIPT,
+    SKIP_MONITOR,
+    STALE,
+    WRITE,
+    CommandSpec,
+)
 from isthmus.node.scripting.runtime import Runtime
 from isthmus.wire.logs import log
 from isthmus.wire.reply import ReplyWriter
@@ -42,6 +50,7 @@ FAULTS = (
 UNKNOWN = b"ERR Unknown Redis command called from script"
 WRONG_ARITY = b"ERR Wrong number of args calling Redis command from script"
 NOT_ALLOWED = b"ERR This Redis command is not allowed from script"
+IS_STALE = b"ERR Can not execute the command on a stale replica"
 READ_ONLY = b"ERR Write commands are not allowed from read-only scripts."
 CLUSTER_DOWN = b"ERR Script attempted to execute a command while the cluster is down"
 NOT_LOCAL = b"ERR Script attempted to access a non local key in a cluster node"
@@ -218,6 +227,9 @@ class Calls:
         if flags & NOSCRIPT and (not self.node.scripts_call_all or spec.group == "scripting"):
             return NOT_ALLOWED
         ctx = self.ctx
+        if ctx.gates & GATE_REPLICA and not flags & STALE:
+            if self.node.replication.staleness() is not None:
+                return IS_STALE
         if run.session.gates & GATE_ACL:
             text: bytes | None = self.node.acl.script_refusal(ctx, spec, argv)
             if text is not None:

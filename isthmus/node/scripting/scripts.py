@@ -21,11 +21,18 @@ from typing import Any
 
 from isthmus.node.engine.check import check
 from isthmus.node.engine.client import ClientState
-from isthmus.node.engine.context import GATE_BUSY, GATE_MEMORY, GATE_REPLICA, NEVER_NS, Context
+from isthmus.node.engine.context import (
+    GATE_BUSY,
+    GATE_ENDED,
+    GATE_MEMORY,
+    GATE_REPLICA,
+    NEVER_NS,
+    Context,
+)
 from isthmus.node.engine.effect import replays
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.keyspace import Database
-from isthmus.node.engine.spec import CommandSpec
+from isthmus.node.engine.spec import DENYOOM, MAY_REPLICATE, STALE, WRITE, CommandSpec
 from isthmus.node.scripting import payload
 from isthmus.node.scripting.calls import FAULTS, Calls, Run
 from isthmus.node.scripting.functions import FLAGS, Function, LibraryError, Registry
@@ -283,8 +290,10 @@ class Scripts:
         run.read_only = read_only
         if script.flags is not None:
             self.restrict(ctx, run, script.flags, read_only)
-        elif ctx.gates & GATE_MEMORY:
-            run.out_of_memory = not self.node.memory.make_room(ctx, ctx.session)
+        elif ctx.gates & (GATE_MEMORY | GATE_REPLICA):
+            self.refuse_stale(ctx)
+            if ctx.gates & GATE_MEMORY:
+                run.out_of_memory = not self.node.memory.make_room(ctx, ctx.session)
         run.target = script.compiled
         run.tail_line = script.compiled.tail_line
         self.perform(ctx, run)
@@ -311,6 +320,8 @@ class Scripts:
         """Apply the flags of a script that has some; raises RedisError if it may not run now."""
         if b"no-cluster" in flags and ctx.cluster is not None:
             raise RedisError(NO_CLUSTER)
+        if b"allow-stale" not in flags:
+            self.refuse_stale(ctx)
         run.allow_oom = b"allow-oom" in flags or b"no-writes" in flags
         if ctx.gates & GATE_MEMORY and not run.allow_oom:
             run.out_of_memory = not self.node.memory.make_room(ctx, run.session)
@@ -325,8 +336,15 @@ class Scripts:
         if run.keys and not run.cross_slot:
             run.slot = key_slot(run.keys[0])
 
-    def needs_memory(self, spec: CommandSpec, argv: list[bytes]) -> bool:
-        """True if a request is refused while there is no memory, for the flags of its script."""
+    def refuse_stale(self, ctx: Context) -> None:
+        """Raise RedisError at a replica whose data is old, and may not be shown."""
+        if ctx.gates & GATE_REPLICA:
+            text = self.node.replication.staleness()
+            if text is not None:
+                raise RedisError(text)
+
+    def flags_of(self, spec: CommandSpec, argv: list[bytes]) -> int:
+        """The flags of a request: what its script declares in place of what EVAL may do."""
         if spec.name in FCALLS:
             function = self.registry.functions.get(argv[1].lower())
             flags = None if function is None else frozenset(function.flags)
@@ -337,8 +355,17 @@ class Scripts:
             script = self.scripts.get(argv[1].lower())
             flags = None if script is None else script.flags
         else:
-            return False
-        return flags is not None and not flags & MEMORYLESS
+            flags = None
+        if flags is None:
+            return spec.flags
+        found = spec.flags & ~(STALE | DENYOOM | WRITE | MAY_REPLICATE)
+        if b"no-writes" not in flags:
+            found |= WRITE
+        if not flags & MEMORYLESS:
+            found |= DENYOOM
+        if b"allow-stale" in flags:
+            found |= STALE
+        return found
 
     def perform(self, ctx: Context, run: Run) -> None:
         """Run a script on the stage, or where we are if that is the stage (EXEC)."""
@@ -466,10 +493,13 @@ class Scripts:
         if blocking.suspended(session):
             nanos = ctx.clock.mono_ns() - started_ns
             self.finished[session.id] = Finished(reply, pushes, nanos)
+            ctx.gates |= GATE_ENDED
             blocking.release(session)
             blocking.resume(session)
         for client_id in [known for known in self.finished if known not in self.node.clients]:
             del self.finished[client_id]
+        if not self.finished:
+            ctx.gates &= ~GATE_ENDED
         blocking.serve()
         blocking.resume_postponed()
 
@@ -478,6 +508,8 @@ class Scripts:
         done = self.finished.pop(ctx.session.id, None)
         if done is None:
             return False
+        if not self.finished:
+            ctx.gates &= ~GATE_ENDED
         ctx.reply.raw(done.reply)
         ctx.mark_ns -= done.nanos
         if done.pushes:
