@@ -60,7 +60,7 @@ BUSY_SECONDS = 0.005
 TICK_SECONDS = 0.1
 ACK_SECONDS = 1.0
 # Who waits for these goes on waiting when the node begins to follow; all others are cut off.
-WAIT_ON = (b"postponed", b"suspended", b"snapshot", b"aof")
+WAIT_ON = (b"postponed", b"suspended", b"snapshot")
 ROLE_CHANGED = (
     b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> "
     b"replica?)\r\n"
