@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from isthmus.node.engine.effect_log import LOCAL, REMOTE
 from isthmus.node.engine.expiry import ExpiryCycle
 from tests.support.store import START_MS, Store
 
@@ -171,3 +172,32 @@ def test_active_expiry_finds_keys_that_changed_places(store: Store) -> None:
     store.advance(5)
     assert not cycle.step(HOUR_NS)
     assert store.node.keyspace.databases[1].size == 0
+
+
+def test_a_replica_removes_what_its_own_clients_let_expire(store: Store) -> None:
+    keyspace = store.node.keyspace
+    db = keyspace.databases[0]
+    cycle = ExpiryCycle(keyspace)
+    keyspace.follows = True
+    keyspace.log.origin = REMOTE
+    store("SET", "theirs", "v", "PX", 10)
+    keyspace.log.origin = LOCAL
+    store("SET", "mine", "v", "PX", 10)
+    store("SET", "later", "v")
+    store("PEXPIRE", "later", 20)
+    store("SET", "kept", "v", "PX", 10)
+    store("PERSIST", "kept")
+    cycle.step(HOUR_NS)
+    assert (db.size, len(keyspace.own_volatile)) == (4, 2)
+    store.advance(10)
+    cycle.step(HOUR_NS)
+    assert keyspace.expired_keys == 1
+    assert db.holds(b"theirs", True) and not db.holds(b"mine", False)
+    store.advance(10)
+    cycle.step(HOUR_NS)
+    assert keyspace.expired_keys == 2
+    assert not keyspace.own_volatile
+    store("SET", "mine", "v", "PX", 10)
+    store("FLUSHALL")
+    assert not keyspace.own_volatile
+    keyspace.follows = False

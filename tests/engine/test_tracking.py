@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from isthmus.node.engine.keyspace import TRACKED
 from isthmus.node.engine.tracking import Tracking, overlap
 from tests.support.store import Store
@@ -119,3 +121,30 @@ def test_evicted_keys_are_told_before_the_reply() -> None:
     told(store)
     reply = store.raw("SET", "b", "1")
     assert reply.startswith(invalidation(b"a") + b"-OOM")
+
+
+@pytest.mark.parametrize("bcast", [(), ("BCAST",)])
+def test_what_nobody_did_is_told_in_spite_of_noloop(bcast: tuple[str, ...]) -> None:
+    store = Store(protocol=3)
+    store("CLIENT", "TRACKING", "ON", "NOLOOP", *bcast)
+    store.raw("SET", "k", "v", "PX", 5)
+    store.raw("GET", "k")
+    assert told(store) == b""
+    store.advance(5)
+    assert invalidation(b"k") in store.raw("GET", "k") + told(store)
+    store.raw("SET", "k", "v")
+    store.raw("GET", "k")
+    assert told(store) == b""
+    store.node.ctx.session = store.client
+    store.client.db.evict(b"k")
+    store.node.tracking.broadcast()
+    store.node.ctx.settle()
+    assert told(store) == invalidation(b"k")
+
+
+def test_who_said_noloop_hears_of_keys_that_the_table_lost() -> None:
+    store = Store(protocol=3)
+    store("CLIENT", "TRACKING", "ON", "NOLOOP")
+    store.raw("MGET", "a", "b")
+    shown = store.raw("CONFIG", "SET", "tracking-table-max-keys", "1") + told(store)
+    assert any(invalidation(key) in shown for key in (b"a", b"b"))

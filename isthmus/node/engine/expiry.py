@@ -6,9 +6,14 @@ pass touches only tables that have something due; the hashes with volatile field
 goes on from there; the soonest expiry that a pass saw, or that was set since, says when the next
 begins. Look-ups expire lazily besides (keyspace.py), so this bounds memory, not truth. Fields go
 first and may take half of the time, so that neither keys nor fields wait for ever behind the other.
+
+At a replica the primary says what expires, but for the keys of its own clients, if they may write:
+those are listed (`own_volatile`), and a few of them looked at each time.
 """
 
 from __future__ import annotations
+
+from itertools import islice
 
 from isthmus.node.engine.field_expiry import FieldExpiries
 from isthmus.node.engine.keyspace import NEVER, Database, Keyspace
@@ -20,6 +25,8 @@ BUCKETS_PER_SLICE = 64
 SLOTS_PER_CLOCK = 64
 # When a hash of a hidden slot is looked at again.
 HIDDEN_LATER_MS = 1000
+# How many keys of its own a replica looks at in a step.
+OWN_KEYS_PER_STEP = 256
 
 
 class ExpiryCycle:
@@ -35,8 +42,13 @@ class ExpiryCycle:
     def step(self, budget_ns: i64) -> bool:
         """Remove what is due for about budget_ns. True if the time ran out before the work did."""
         keyspace = self.keyspace
-        if not keyspace.active_expiry or keyspace.follows or keyspace.frozen:
+        if not keyspace.active_expiry or keyspace.frozen:
             return False
+        if keyspace.follows:
+            if keyspace.own_volatile:
+                self.sweep_own()
+            return False
+        keyspace.own_volatile.clear()
         started: i64 = self.keyspace.clock.mono_ns()
         unfinished = False
         for db in self.keyspace.databases:
@@ -84,6 +96,18 @@ class ExpiryCycle:
         # Keys that were given an expiry meanwhile have lowered the hint themselves.
         db.due_hint = min(db.due_hint, db.due_after)
         return False
+
+    def sweep_own(self) -> None:
+        """At a replica: look at some of the keys that its own clients let expire, in turn."""
+        own = self.keyspace.own_volatile
+        now: i64 = self.keyspace.clock.expiry_ms()
+        for db, key in list(islice(own, OWN_KEYS_PER_STEP)):
+            del own[db, key]
+            expiry: i64 = db.expiry(key)
+            if expiry > now:
+                own[db, key] = None
+            elif expiry >= 0:
+                db.remove_expired(key)
 
     def sweep_fields(self, db: Database, deadline: i64) -> bool:
         """Remove due fields of hashes. True if the deadline came first."""

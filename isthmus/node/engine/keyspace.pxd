@@ -76,6 +76,7 @@ cdef class Keyspace:
     cdef public bint active_expiry
     cdef public bint keeps_expired
     cdef public bint follows
+    cdef public dict own_volatile
     cdef public bint frozen
     cdef public long long list_limit
     cdef public long long garbage_keys

@@ -166,6 +166,8 @@ class Database:
         table = self.table_for(key)
         if expire >= 0:
             self.note_due(expire)
+            if self.keyspace.follows:
+                self.note_own(key)
         if type(value) is not bytes:
             self.list_fields(key, value)
         elif self.field_expiries.count:
@@ -271,7 +273,14 @@ class Database:
             return False
         if expire >= 0:
             self.note_due(expire)
+            if self.keyspace.follows:
+                self.note_own(key)
         return True
+
+    def note_own(self, key: bytes) -> None:
+        """At a replica: key expires, and no primary will say so if a client of its own did that."""
+        if self.log.origin == LOCAL:
+            self.keyspace.own_volatile[self, key] = None
 
     def note_due(self, expire: i64) -> None:
         """A key of the slot looked up last expires then."""
@@ -292,6 +301,9 @@ class Database:
     def forget_all(self) -> None:
         """Remove every key at once; the memory is freed in slices."""
         self.alert(self)
+        own = self.keyspace.own_volatile
+        if own:
+            self.keyspace.own_volatile = {each: None for each in own if each[0] is not self}
         if self.cut is not None:
             # The cut goes on with the tables by itself, and discards them when it has passed them.
             self.cut.detach(self.slots, self.size, self.field_expiries)
@@ -333,6 +345,15 @@ class Database:
             self.touch(key)
         return self.log.recording
 
+    def vanished(self, key: bytes) -> bool:
+        """`changed` for what is no client's doing."""
+        if not self.log.interest & TRACKED:
+            return self.changed(key)
+        self.keyspace.tracker.by_nobody = True
+        recorded = self.changed(key)
+        self.keyspace.tracker.by_nobody = False
+        return recorded
+
     def touch(self, key: bytes) -> None:
         """Tell whoever asked to hear of changes of key."""
         entry = self.watched.get(key)
@@ -371,10 +392,13 @@ class Database:
 
     def expire(self, key: bytes) -> None:
         """Delete a key whose time has come. At a replica it stays until the primary says so."""
-        if self.keyspace.keeps_expired:
-            return
+        if not self.keyspace.keeps_expired:
+            self.remove_expired(key)
+
+    def remove_expired(self, key: bytes) -> None:
+        """Delete a key whose time has come."""
         self.keyspace.expired_keys += 1
-        if self.drop(key) and self.changed(key):
+        if self.drop(key) and self.vanished(key):
             self.record([b"DEL", key], b"expired", b"x")
 
     def expire_fields(self, key: bytes, value: Table, fields: list[bytes]) -> None:
@@ -404,7 +428,7 @@ class Database:
             # Where keys are few, the tables of their slots are much of what they take.
             self.slots[self.last_slot] = None
             self.forget_place()
-        if self.changed(key):
+        if self.vanished(key):
             self.record([b"DEL", key], b"evicted", b"e")
 
     def holds(self, key: bytes, volatile: object) -> bool:
@@ -490,6 +514,8 @@ class Keyspace:
         self.keeps_expired = False
         # True at any replica: nothing is looked for that may have expired.
         self.follows = False
+        # (database, key) that clients of a replica that can be written to have let expire.
+        self.own_volatile: dict[tuple[Database, bytes], None] = {}
         # True while the data is about to be another node's to lead: nothing is looked for either.
         self.frozen = False
         # list-max-listpack-size, for what OBJECT ENCODING answers (values/lists.py).
@@ -530,6 +556,10 @@ class Keyspace:
             limit -= before - left + 1
             if left == 0:
                 self.garbage.pop()
+            # A flushed database is as many values as it had keys.
+            if isinstance(value, FlushedTables):
+                self.freed_values += before - left
+            elif left == 0:
                 self.freed_values += 1
         freed = held - heap.used()
         self.garbage_bytes = max(0, self.garbage_bytes - freed) if self.garbage else 0

@@ -81,6 +81,9 @@ class Tracking:
         self.prefixes: dict[bytes, Prefix] = {}
         self.pending = False
         self.own_first = False
+        # A key expires or is evicted, whoever came upon it: who does not want to hear of its own
+        # changes (NOLOOP) hears of this.
+        self.by_nobody = False
         node.config.on_change("tracking-table-max-keys", lambda text: self.limit())
 
     # -- who tracks ---------------------------------------------------------------------------
@@ -166,7 +169,7 @@ class Tracking:
         """Let keys go, drawn at random, while there are more than the configuration allows."""
         most = self.node.config.integer("tracking-table-max-keys")
         while most and len(self.table) > most:
-            self._invalidate(self._order[self.node.rng.below(len(self._order))])
+            self._invalidate(self._order[self.node.rng.below(len(self._order))], None)
 
     def _take(self, key: bytes) -> set[int] | None:
         readers = self.table.pop(key, None)
@@ -188,25 +191,26 @@ class Tracking:
 
     def changed(self, db: Database, key: bytes) -> None:
         """A key changed, expired or was evicted: tell its readers now, the prefixes later."""
+        by = None if self.by_nobody else self.node.ctx.session
         if self.prefixes:
-            self._note_broadcast(key)
+            self._note_broadcast(key, by)
         if key in self.table:
-            self._invalidate(key)
+            self._invalidate(key, by)
 
-    def _invalidate(self, key: bytes) -> None:
+    def _invalidate(self, key: bytes, by: ClientState | None) -> None:
         for number in self._take(key) or ():
             client = self.node.clients.get(number)
             how = None if client is None else self.clients.get(client)
             # The client may have left, or begun to track in another way since it read.
             if how is None or how.bcast:
                 continue
-            if not (how.noloop and client is self.node.ctx.session):
+            if not (how.noloop and client is by):
                 self._tell(client, how, [key])
 
-    def _note_broadcast(self, key: bytes) -> None:
+    def _note_broadcast(self, key: bytes, by: ClientState | None) -> None:
         for prefix, entry in self.prefixes.items():
             if key.startswith(prefix):
-                entry.keys[key] = self.node.ctx.session
+                entry.keys[key] = by
                 self.pending = True
                 self.node.keyspace.log.pending = True
 
