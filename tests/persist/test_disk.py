@@ -171,6 +171,64 @@ def test_full_at_save(call: str, disk: BadDisk, tmp_path: Path) -> None:
     assert again("GET", "a") == b"3"
 
 
+LIBRARY = "#!lua name=%s\nredis.register_function('%s', function() return 1 end)"
+
+
+def test_what_was_rewritten_can_be_loaded_while_the_file_is_off(disk: BadDisk) -> None:
+    store = Kept(enable_debug_command="yes")
+    assert store.error("DEBUG", "LOADAOF") == "ERR the append only file is off"
+    store("SET", "a", 1)
+    store("FUNCTION", "LOAD", LIBRARY % ("one", "one"))
+    store("BGREWRITEAOF")
+    store.work()
+    store("SET", "b", 2)
+    store("FUNCTION", "LOAD", LIBRARY % ("two", "two"))
+    assert store("DEBUG", "LOADAOF") == b"OK"
+    assert [key for _, key in store.held()] == [b"a"]
+    assert [each[1] for each in store("FUNCTION", "LIST")] == [b"one"]
+
+
+def test_a_snapshot_is_loaded_with_its_libraries_alone(disk: BadDisk) -> None:
+    store = Kept(enable_debug_command="yes", save="")
+    store("FUNCTION", "LOAD", LIBRARY % ("one", "one"))
+    store("SAVE")
+    store("FUNCTION", "LOAD", LIBRARY % ("two", "two"))
+    assert store.error("DEBUG", "RELOAD", "NOFLUSH", "NOSAVE").startswith("ERR Error trying to l")
+    assert store("DEBUG", "RELOAD", "MERGE", "NOFLUSH", "NOSAVE") == b"OK"
+    assert len(store("FUNCTION", "LIST")) == 2
+    assert store("DEBUG", "RELOAD", "NOSAVE") == b"OK"
+    assert [each[1] for each in store("FUNCTION", "LIST")] == [b"one"]
+
+
+def test_what_was_flushed_does_not_come_back(disk: BadDisk) -> None:
+    store = Kept(save="900 1")
+    store("SET", "a", 1)
+    assert store("SAVE") == b"OK"
+    store("SET", "b", 2)
+    # A save under way would bring it back as well, and to give it up is no failure.
+    store("BGSAVE")
+    assert store("FLUSHALL") == b"OK"
+    store.work()
+    figures = store.kept.figures()
+    assert figures["rdb_last_bgsave_status"] == "ok"
+    assert figures["rdb_changes_since_last_save"] == 0
+    assert not Kept(save="900 1").load().held()
+    # Without save points nobody asked for a file.
+    store("CONFIG", "SET", "save", "")
+    store("SET", "a", 1)
+    store("SAVE")
+    store("FLUSHALL")
+    assert len(Kept(save="").load().held()) == 1
+    # A rewrite under way goes on, and the save comes behind it.
+    store("CONFIG", "SET", "save", "900 1")
+    store("SET", "a", 1)
+    store("BGREWRITEAOF")
+    store("FLUSHALL")
+    assert store.kept.snapshots.scheduled
+    store.work()
+    assert not Kept(save="900 1").load().held()
+
+
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_full_at_rewrite(call: str, disk: BadDisk) -> None:
     store = kept("no").load()

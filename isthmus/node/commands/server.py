@@ -82,6 +82,8 @@ def flushall(ctx: Context, argv: list[bytes]) -> None:
     """Delete every key of every database."""
     check_flush(argv)
     flush_all(ctx.db)
+    if ctx.node.persistence is not None and not ctx.clock.loading:
+        ctx.node.persistence.snapshots.flushed()
     ctx.node.tracking.flushed(not argv[1:] or argv[1].lower() == b"sync")
     ctx.reply.ok()
 

@@ -187,21 +187,34 @@ class Persistence:
         self.snapshots.cancel("the data set is loaded anew")
         with self.aof.not_listening():
             if forget:
-                self.node.keyspace.forget_everything()
+                self._forget()
             self._load(Recovery(self.node).load_snapshot(self.snapshots.path(), merge))
         if self.aof.enabled and not (save and forget):
             self.aof.rewrite_scheduled = True
 
     def reload_aof(self) -> None:
-        """Write what waits, forget everything, load the append only file; raises RedisError."""
+        """Write what waits, forget everything, load the append only file; raises RedisError.
+
+        While it is off, that is what BGREWRITEAOF has written.
+        """
         aof = self.aof
         if not aof.enabled:
-            raise RedisError(b"ERR the append only file is off")
-        if not aof.write():
+            try:
+                aof.learn_names()
+            except OSError as error:
+                raise RedisError(NO_APPEND + str(error).encode()) from None
+            if aof.manifest.is_empty():
+                raise RedisError(b"ERR the append only file is off")
+        elif not aof.write():
             raise RedisError(NO_APPEND + aof.problem.encode())
         with aof.not_listening():
-            self.node.keyspace.forget_everything()
+            self._forget()
             self._load(Recovery(self.node).load_files(aof.manifest))
+
+    def _forget(self) -> None:
+        self.node.keyspace.forget_everything()
+        if self.node.scripts is not None:
+            self.node.scripts.flush_libraries()
 
     def _load(self, pieces: Iterable[None]) -> None:
         self.loading.active = True

@@ -328,6 +328,8 @@ class NodeLoader(KeyspaceLoader):
     """Puts what a snapshot holds into a node. It leaves `entry` alone, which is called for each key
     and would cost more than all the rest as a function of Python."""
 
+    replaces = False
+
     def __init__(self, node: Any, path: str) -> None:
         super().__init__(node.keyspace)
         self.node = node
@@ -344,13 +346,15 @@ class NodeLoader(KeyspaceLoader):
         scripts = self.node.scripts
         for code in self.functions:
             try:
-                scripts.load_library(code, True)
+                scripts.load_library(code, self.replaces)
             except RedisError as error:
                 raise ValueError(error.text.decode(errors="replace")) from None
 
 
 class MergingLoader(NodeLoader):
-    """Lets the keys of a snapshot replace those of the same name."""
+    """Lets the keys and libraries of a snapshot replace those of the same name."""
+
+    replaces = True
 
     def entry(self, key: bytes, value: Any, expire_ms: int, idle_s: int, freq: int) -> None:
         """A key; -1 for what is not known of it."""

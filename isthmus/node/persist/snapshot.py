@@ -12,6 +12,7 @@ points are configured: whoever relies on snapshots must hear that there are none
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from isthmus.wire.logs import log
 
 IN_PROGRESS = b"ERR Background save already in progress"
 RETRY_SECONDS = 5
+# The problem of a job that was given up on purpose.
+CANCELLED = "cancelled"
 # The kinds of jobs.
 SNAPSHOT, REWRITE, STREAM = "snapshot", "rewrite", "stream"
 MARKS_NONE, MARKS_IDLE, MARKS_FREQUENCY = 0, 1, 2
@@ -139,6 +142,23 @@ class Snapshots:
         if self.job is not None and self.job.kind == SNAPSHOT:
             raise RedisError(IN_PROGRESS)
         self.cancel("SAVE takes its place")
+        self.write_now()
+
+    def flushed(self) -> None:
+        """FLUSHALL: where there are save points, what it removed is not to come back with the file
+        of the last one."""
+        job = self.job
+        if job is not None and job.kind == SNAPSHOT:
+            self.cancel("FLUSHALL")
+        elif job is not None:
+            self.scheduled = self.scheduled or bool(self.config.text("save"))
+            return
+        if self.config.text("save"):
+            with contextlib.suppress(RedisError):
+                self.write_now()
+
+    def write_now(self) -> None:
+        """Write the file while everything waits; raises RedisError."""
         self.last_try = time.monotonic()
         dirty = self.node.keyspace.log.dirty
         try:
@@ -177,7 +197,7 @@ class Snapshots:
             self.last_cow_bytes = file.peak_bytes
             if problem is None:
                 self.saved(dirty)
-            else:
+            elif problem != CANCELLED:
                 self.last_ok = False
                 self.node.persistence.regate()
 
@@ -245,7 +265,7 @@ class Snapshots:
         except (OSError, CutFailed) as error:
             problem = str(error) or type(error).__name__
         except CutCancelled:
-            problem = "cancelled"
+            problem = CANCELLED
         finally:
             self.job = None
         seconds = time.monotonic() - job.started
