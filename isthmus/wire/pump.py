@@ -21,10 +21,11 @@ for that client.
 Limits. A client that does not read is not served: while more than `STALL_BYTES` wait for it, its
 requests are received (it may be one that sends everything before it reads) but not run, so it costs
 what it sent, never what it asked for; the parser bounds that. `output_bytes_max` bounds the rest: a
-single huge reply, or what others send it; past it, or when its input outgrows its limit or our
-memory, the peer is cut off. A peer with requests left over is not read from before they have run.
-A turn accepts at most 64 connections per listener and reads at most 64 KiB per connection. When
-the process runs out of descriptors the listeners rest until `resume_accepting`.
+single huge reply, however fast it is read, or what others send it; past it, or when its input
+outgrows its limit or our memory, the peer is cut off. A peer with requests left over is not read
+from before they have run. A turn accepts at most 64 connections per listener and reads at most
+64 KiB per connection. When the process runs out of descriptors the listeners rest until
+`resume_accepting`.
 
 Feeding. What a peer is sent may be kept elsewhere, where many peers share it: its owner hands on a
 window of it, sets `fed`, and is asked for more (`Ticker.feed`) when the peer has taken some.
@@ -49,6 +50,8 @@ from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64
 
 STALL_BYTES = 1 << 20
+# What one turn writes for a peer may exceed its limit by so much, as the fixed buffer of Redis.
+OUTPUT_FREE_BYTES = 16384
 _INBUF_BYTES = 65536
 _EVENTS_MAX = 512
 _ACCEPTS_PER_TURN_MAX = 64
@@ -467,7 +470,10 @@ class Pump:
         except MemoryError:
             self._overflow(peer)
         data = self.reply.take()
-        if data and peer.open:
+        if len(data) - OUTPUT_FREE_BYTES > peer.output_bytes_max and peer.open:
+            self.output_limit_disconnections += 1
+            self.close(peer)
+        elif data and peer.open:
             peer._keep()
             peer._backlog += data
             self._drain(peer)

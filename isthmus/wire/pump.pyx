@@ -46,6 +46,7 @@ cdef enum:
     EVENTS_MAX = 512
     ACCEPTS_PER_TURN_MAX = 64
     OUTPUT_KEEP_BYTES = 16384
+    OUTPUT_FREE_BYTES = 16384
     GATHERED_MAX = 16
     STALL_LIMIT = 1 << 20
     REST_MS = 1
@@ -584,6 +585,9 @@ cdef class Pump:
         cdef ssize_t sent = 0
         if size == 0 or not peer.open:
             return 0
+        if size - OUTPUT_FREE_BYTES > peer.output_bytes_max:
+            self.output_limit_disconnections += 1
+            return self.close(peer)
         if peer.backlog_end == peer.backlog_start and (not self.holding or peer.exempt):
             sent = c_send(<int>peer.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
             if sent < 0:

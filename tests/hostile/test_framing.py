@@ -202,3 +202,31 @@ def test_without_descriptors_the_connected_are_served(tmp_path: Path) -> None:
             stream.close()
         process.alive()
         process.check()
+
+
+def test_limits_hold_for_who_is_connected(tmp_path: Path) -> None:
+    with node(tmp_path) as process:
+        with process.connect() as stream:
+            lower = b"CONFIG SET client-query-buffer-limit 1mb\r\n"
+            assert replies(stream, lower, 1) == ([b"OK"], False)
+            data = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$5000000\r\n" + b"x" * 3_000_000
+            assert replies(stream, data, -1) == ([], True)
+        with process.connect() as stream:
+            lower = b"CONFIG SET proto-max-bulk-len 1mb\r\n"
+            assert replies(stream, lower, 1) == ([b"OK"], False)
+            (error,), _ = replies(stream, b"*2\r\n$4\r\nECHO\r\n$2000000\r\n", 1)
+            assert "invalid bulk length" in str(error)
+        process.check()
+
+
+def test_a_reply_above_the_limit_is_not_sent(tmp_path: Path) -> None:
+    with node(tmp_path, "--client-output-buffer-limit", "normal", "100kb", "0", "0") as process:
+        with process.connect() as stream:
+            data = b"SETRANGE k 110000 x\r\nGET k\r\n"
+            found, over = replies(stream, data, 2)
+            assert (found[0], len(found[1]), over) == (110_001, 110_001, False)
+            data = b"SETRANGE k 200000 x\r\n"
+            assert replies(stream, data, 1) == ([200_001], False)
+            assert replies(stream, b"PING\r\nGET k\r\nPING\r\n", -1) == ([], True)
+        process.alive()
+        process.check()

@@ -248,6 +248,19 @@ def test_past_the_output_limit_a_peer_is_cut_off(world: World) -> None:
     assert ended(far)
 
 
+def test_a_reply_above_the_output_limit_is_not_sent_at_all(world: World) -> None:
+    peer, far = world.connect()
+    peer.output_bytes_max = 10
+    far.sendall(b"BIG 16000\r\n")
+    world.settle()
+    assert peer.open and len(far.recv(20_000)) == 16_000
+    far.sendall(b"BIG 20000\r\n")
+    world.settle()
+    assert not peer.open
+    assert world.pump.output_limit_disconnections == 1
+    assert far.recv(20_000) == b""
+
+
 def test_what_others_send_in_one_turn_does_not_pile_up(world: World) -> None:
     peer, far = world.connect(send_buffer=4096)
     peer.output_bytes_max = 100_000

@@ -62,6 +62,14 @@ class NodeTicker(Ticker):
         self.lookahead = Lookahead()
         # What the node does for its shard; None outside a cluster.
         self.duty: Any = None
+        for name in ("proto-max-bulk-len", "client-query-buffer-limit"):
+            node.config.on_change(name, self.limit_input)
+
+    def limit_input(self, _text: str) -> None:
+        """How much a request may be has changed, also for who is connected."""
+        for client in self.node.clients.values():
+            if isinstance(client.peer, Session):
+                client.peer.limit_input()
 
     def tick(self) -> i64:
         """One turn of the loop begins."""
@@ -131,8 +139,13 @@ class Session(Peer):
         self.place = 0
         self.problem: Exception | None = None
         parser.authenticated = state.authenticated
-        parser.bulk_bytes_max = node.config.integer("proto-max-bulk-len")
-        parser.query_buffer_bytes_max = node.config.integer("client-query-buffer-limit")
+        self.limit_input()
+
+    def limit_input(self) -> None:
+        """Take over the parameters that say how much a request may be."""
+        config = self.node.config
+        self.requests.bulk_bytes_max = config.integer("proto-max-bulk-len")
+        self.requests.query_buffer_bytes_max = config.integer("client-query-buffer-limit")
 
     def prepare(self) -> i64:
         """Parse the first batch; an error is for process() to tell."""
