@@ -171,6 +171,25 @@ def test_pause_of_writes(store: Store, other: ClientState) -> None:
     assert other.postponed == [b"SET", b"k", b"v"]
 
 
+def test_pause_of_writes_looks_into_transactions_and_scripts(
+    store: Store, other: ClientState
+) -> None:
+    for line in ("MULTI", "SET k v"):
+        store(*line.split(), client=other)
+    store.run("CLIENT PAUSE 100 WRITE")
+    assert store.raw("EXEC", client=other) == b""
+    assert other.postponed == [b"EXEC"]
+    third = store.node.new_client()
+    reads = "#!lua flags=no-writes\nreturn 1"
+    assert store("EVAL", reads, "0", client=third) == 1
+    store("MULTI", client=third)
+    assert store("EVAL", reads, "0", client=third) == b"QUEUED"
+    assert store("EXEC", client=third) == [1]
+    for text in ("#!lua\nreturn 1", "return 1"):
+        assert store.raw("EVAL", text, "0", client=third) == b""
+        store.node.blocking.release(third)
+
+
 def test_pause_ends_by_itself(store: Store, other: ClientState) -> None:
     store.run("CLIENT PAUSE 100")
     assert store.raw("PING", client=other) == b""
@@ -186,6 +205,7 @@ def test_unblock(store: Store, other: ClientState) -> None:
         assert store.raw("BLPOP", "list", "0", client=other) == b""
         assert store.run(f"CLIENT UNBLOCK 2{reason}") == 1
         assert other.outbox.startswith(reply)
+    assert b"errorstat_UNBLOCKED:count=1\r\n" in store.run("INFO errorstats")
 
 
 @pytest.mark.parametrize(
@@ -219,6 +239,12 @@ def test_no_touch_leaves_the_access_time_alone(store: Store) -> None:
     store.run("CLIENT NO-TOUCH ON")
     store.run("GET k")
     assert store.run("OBJECT IDLETIME k") == 50
+    assert store.run("TOUCH k none") == 1
+    assert store.run("OBJECT IDLETIME k") == 0
+    store.advance(10_000)
+    access.set_clock(store.clock.now_ms // 1000)
+    store.run("GET k")
+    assert store.run("OBJECT IDLETIME k") == 10
     store.run("CLIENT NO-TOUCH OFF")
     store.run("GET k")
     assert store.run("OBJECT IDLETIME k") == 0

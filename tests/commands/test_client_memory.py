@@ -91,3 +91,19 @@ def test_the_largest_goes_first(store: Store) -> None:
 def test_limit(store: Store, text: str, maxmemory: str, limit: int) -> None:
     store("CONFIG", "SET", "maxmemory-clients", text, "maxmemory", maxmemory)
     assert limit_of(store.node.config) == limit
+
+
+def test_what_a_client_listens_to_is_held(store: Store) -> None:
+    client = connect(store, 0, 0)
+    held = store.node.client_memory
+    store.raw("SUBSCRIBE", *(f"channel:{n}" for n in range(100)), client=client)
+    store("PSUBSCRIBE", "x" * 5000, client=client)
+    assert held.bytes_of(client).total > CLIENT_BYTES + 100 * 100 + 5000
+    store.raw("UNSUBSCRIBE", client=client)
+    assert CLIENT_BYTES + 5000 < held.bytes_of(client).total < CLIENT_BYTES + 6000
+    store("RESET", client=client)
+    assert held.bytes_of(client).total == CLIENT_BYTES
+    store("HELLO", "3", client=client)
+    for n in range(50):
+        store("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", f"{n:02}", client=client)
+    assert held.bytes_of(client).total > CLIENT_BYTES + 50 * 100

@@ -203,3 +203,42 @@ def test_a_flushed_list_of_hashes_is_freed_in_slices(store: Store) -> None:
     while keyspace.free_slice(100):
         pass
     assert not keyspace.garbage
+
+
+def test_a_lower_limit_is_kept_also_if_no_command_comes(store: Store) -> None:
+    store("SET", "k", "v" * 1000)
+    memory = store.node.memory
+    limit(store, -100, "noeviction")
+    assert not memory.running
+    limit(store, -100, "allkeys-lru")
+    assert memory.running
+    memory.make_room(store.node.ctx)
+    assert not memory.running
+    assert store.node.keyspace.databases[0].size == 0
+
+
+def test_what_a_client_held_is_free_when_it_is_gone(store: Store) -> None:
+    other = store.node.new_client()
+    store("MULTI", client=other)
+    store("SET", "k", "v" * 10_000, client=other)
+    memory, held = store.node.memory, store.node.client_memory
+    while other.id not in held.sizes:
+        held.step()
+    memory.buffers_bytes = held.buffers()
+    assert memory.buffers_bytes > 10_000
+    store.node.forget_client(other)
+    assert memory.buffers_bytes < 1000
+
+
+def test_a_flushed_database_counts_as_all_its_values(store: Store) -> None:
+    store("MSET", *[word for n in range(200) for word in (f"k{n}", "v")])
+    store("SADD", "set", *range(5000))
+    store("UNLINK", "set")
+    keyspace = store.node.keyspace
+    while keyspace.free_slice(100):
+        pass
+    assert keyspace.freed_values == 1
+    store("FLUSHALL")
+    while keyspace.free_slice(100):
+        pass
+    assert keyspace.freed_values == 201

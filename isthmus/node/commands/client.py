@@ -12,7 +12,6 @@ from typing import Any
 from isthmus.node.commands.connection import BAD_NAME, is_printable
 from isthmus.node.engine.args import bounded, integer, syntax
 from isthmus.node.engine.client import ClientState
-from isthmus.node.engine.client_memory import bytes_of
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import RedisError
 from isthmus.node.engine.registry import ARRAY, BULK, INTEGER, NULL, OK, command, container
@@ -153,7 +152,7 @@ def flags_of(ctx: Context, client: ClientState) -> bytes:
 def line_of(ctx: Context, client: ClientState, argv: list[bytes] | None = None) -> bytes:
     """The line of CLIENT LIST about a client, without its end; argv: what the caller is running."""
     last = client.last_command
-    held = bytes_of(client, argv if client is ctx.session else None)
+    held = ctx.node.client_memory.bytes_of(client, argv if client is ctx.session else None)
     mine = ctx.node.pubsub.of(client)
     how = ctx.node.tracking.clients.get(client)
     idle_ms = 0 if client is ctx.session else max(0, ctx.now_ms - client.active_ms)

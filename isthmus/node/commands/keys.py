@@ -11,8 +11,9 @@ from typing import Any
 
 from isthmus.node.commands.client import write_help
 from isthmus.node.commands.connection import int32
-from isthmus.node.engine.access import decayed
+from isthmus.node.engine import access
 from isthmus.node.engine.args import syntax
+from isthmus.node.engine.client import GATE_NO_TOUCH
 from isthmus.node.engine.context import Context
 from isthmus.node.engine.errors import (
     DB_INDEX_OUT_OF_RANGE,
@@ -151,11 +152,17 @@ def touch(ctx: Context, argv: list[bytes]) -> None:
     """Set the access time of keys to now; reply with how many exist."""
     at: i64
     count: i64 = 0
+    # What it is for, it does for a client that said CLIENT NO-TOUCH too.
+    unmarked = ctx.session.gates & GATE_NO_TOUCH
+    if unmarked:
+        access.hold(False)
     for at in range(1, len(argv)):
         if ctx.db.lookup(argv[at]) is not None:
             count += 1
         else:
             ctx.miss(argv[at])
+    if unmarked:
+        access.hold(True)
     ctx.hits += count
     ctx.reply.integer(count)
 
@@ -352,7 +359,7 @@ def object_freq(ctx: Context, argv: list[bytes]) -> None:
         raise RedisError(NO_LFU)
     table = ctx.db.table_of(key)
     assert table is not None
-    ctx.reply.integer(decayed(table.access(key)))
+    ctx.reply.integer(access.decayed(table.access(key)))
 
 
 @command("OBJECT HELP", since="6.2.0", group="generic", flags=LOADING | STALE,

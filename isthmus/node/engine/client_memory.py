@@ -1,14 +1,14 @@
 """What a connection holds of our memory, for CLIENT LIST, INFO, and maxmemory-clients.
 
 A connection costs its objects, the input that waits in its parser, the output that waits for its
-socket, what it has queued in a transaction, and what it watches. Replies are written into one
+socket, what it has queued in a transaction, what it watches and what it listens to. Replies are written into one
 buffer for all connections and sent at once, so there is no reply buffer of its own to count; what
 the socket does not take is the output here.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.config import Config
@@ -16,6 +16,7 @@ from isthmus.node.engine.config import Config
 # The objects of one connection, measured over a thousand idle ones.
 CLIENT_BYTES = 2600
 WATCHED_KEY_BYTES = 200
+PREFIX_BYTES = 200
 LOOKS_PER_STEP_MIN = 256
 STEPS_PER_ROUND = 10
 
@@ -69,7 +70,8 @@ class ClientMemory:
     looks at some of them in turn: all within about a second, and few ones every time.
     """
 
-    def __init__(self, clients: dict[int, ClientState]) -> None:
+    def __init__(self, node: Any, clients: dict[int, ClientState]) -> None:
+        self.node = node
         self.clients = clients
         self.sizes: dict[int, int] = {}
         self.total = 0
@@ -89,8 +91,18 @@ class ClientMemory:
             if client is not None:
                 self._look(client)
 
+    def bytes_of(self, client: ClientState, argv: list[bytes] | None = None) -> ClientBytes:
+        """As the function of this name, and what the client listens to."""
+        held = bytes_of(client, argv)
+        more: int = self.node.pubsub.of(client).held
+        how = self.node.tracking.clients.get(client)
+        if how is not None:
+            # Prefixes of one client do not overlap, so they are short if they are many.
+            more += PREFIX_BYTES * len(how.prefixes)
+        return held._replace(total=held.total + more)
+
     def _look(self, client: ClientState) -> int:
-        held = bytes_of(client)
+        held = self.bytes_of(client)
         size = held.total
         self._peak = max(self._peak[0], held.input), max(self._peak[1], held.output)
         self.total += size - self.sizes.get(client.id, 0)

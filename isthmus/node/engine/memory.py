@@ -113,6 +113,8 @@ class Memory:
         )
         if self.limit_bytes:
             self.ctx.gates |= GATE_MEMORY
+            # What is too much goes also if no command comes.
+            self.running = self.policy != "noeviction" and self.excess() > 0
         else:
             self.ctx.gates &= ~GATE_MEMORY
             self.running = False

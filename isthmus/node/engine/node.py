@@ -59,7 +59,7 @@ class Node:
         self.ctx.lookahead = self.lookahead
         self.commands: dict[bytes, CommandSpec] = COMMANDS
         self.clients: dict[int, ClientState] = {}
-        self.client_memory = ClientMemory(self.clients)
+        self.client_memory = ClientMemory(self, self.clients)
         self.acl = Acl(self)
         # Lua scripts and functions (node/scripting), put here by whoever builds the process.
         self.scripts: Any = None
@@ -122,6 +122,8 @@ class Node:
         client.unwatch()
         self.blocking.forget(client)
         self.client_memory.forget(client)
+        # Whoever comes next need not make room for what has gone already.
+        self.memory.buffers_bytes = self.client_memory.buffers()
         self.leave_modes(client)
         self.output_limits.forget(client)
         if client.replica is not None:

@@ -10,6 +10,7 @@ cdef class Subscriptions:
     cdef public dict channels
     cdef public dict patterns
     cdef public dict shards
+    cdef public long long held
 
 cdef class PubSub:
     cdef public object node

@@ -37,15 +37,20 @@ WHILE_SUBSCRIBED = frozenset(
 )
 
 
-class Subscriptions:
-    """What one client listens to, in the order in which it asked."""
+# What a subscription costs beside its name, about.
+SUBSCRIPTION_BYTES = 200
 
-    __slots__ = ("channels", "patterns", "shards")
+
+class Subscriptions:
+    """What one client listens to, in the order in which it asked; `held` is what that takes."""
+
+    __slots__ = ("channels", "patterns", "shards", "held")
 
     def __init__(self) -> None:
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}
         self.shards: dict[bytes, None] = {}
+        self.held = 0
 
 
 NOTHING = Subscriptions()
@@ -143,6 +148,7 @@ class PubSub:
         if name in mine:
             return False
         mine[name] = None
+        self.clients[client].held += SUBSCRIPTION_BYTES + len(name)
         listeners = space.get(name)
         if listeners is None:
             listeners = space[name] = {}
@@ -161,6 +167,7 @@ class PubSub:
         if not listeners:
             del space[name]
         left = self.clients[client]
+        left.held -= SUBSCRIPTION_BYTES + len(name)
         if not (left.channels or left.patterns or left.shards):
             del self.clients[client]
             client.subscriber = False
