@@ -6,6 +6,7 @@ import pytest
 
 from isthmus.node.engine import access
 from isthmus.node.engine.client import ClientState
+from isthmus.node.engine.expiry import ExpiryCycle
 from tests.support.store import Store
 
 
@@ -190,6 +191,29 @@ def test_pause_of_writes_looks_into_transactions_and_scripts(
         store.node.blocking.release(third)
 
 
+@pytest.mark.parametrize("mode", ["WRITE", "ALL"])
+def test_nothing_expires_while_clients_are_paused(store: Store, mode: str) -> None:
+    keyspace = store.node.keyspace
+    for key in ("a", "b", "n"):
+        store("SET", key, "5", "PX", "10")
+    store("CLIENT", "PAUSE", "1000", mode)
+    store.advance(10)
+    cycle = ExpiryCycle(keyspace)
+    cycle.step(1 << 40)
+    ctx = store.node.ctx
+    assert not ctx.db.exists(b"a") and ctx.db.lookup(b"b") is None
+    assert (ctx.db.size, keyspace.expired_keys) == (3, 0)
+    assert keyspace.random_key(ctx.db) in (b"a", b"b", b"n")
+    # A transaction that began the pause goes on.
+    ctx.gates = 0
+    assert store("INCR", "n") == 1
+    assert (ctx.db.size, keyspace.expired_keys) == (3, 1)
+    store("CLIENT", "UNPAUSE")
+    assert store("EXISTS", "a") == 0
+    cycle.step(1 << 40)
+    assert (ctx.db.size, keyspace.expired_keys) == (1, 3)
+
+
 def test_pause_ends_by_itself(store: Store, other: ClientState) -> None:
     store.run("CLIENT PAUSE 100")
     assert store.raw("PING", client=other) == b""
@@ -206,6 +230,8 @@ def test_unblock(store: Store, other: ClientState) -> None:
         assert store.run(f"CLIENT UNBLOCK 2{reason}") == 1
         assert other.outbox.startswith(reply)
     assert b"errorstat_UNBLOCKED:count=1\r\n" in store.run("INFO errorstats")
+    assert b"cmdstat_blpop:calls=2," in store.run("INFO commandstats")
+    assert b"rejected_calls=0,failed_calls=1" in store.run("INFO commandstats")
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,8 @@ class Blocking:
         reply = blocked.timeout_reply
         if with_error:
             self.ctx.count_error(UNBLOCKED)
+            if blocked.spec is not None:
+                blocked.spec.failed += 1
             reply = b"-" + UNBLOCKED + b"\r\n"
         self.answer(client, reply)
         return True
@@ -267,10 +269,12 @@ class Blocking:
         self.pause_writes_only = writes_only and (not running or self.pause_writes_only)
         self.pause_until_ms = max(until_ms, self.pause_until_ms if running else 0)
         self.ctx.gates |= GATE_PAUSE
+        self.ctx.node.keep_expired()
         self.wake_at(self.pause_until_ms)
 
     def unpause(self) -> None:
         """CLIENT UNPAUSE, or the end of the pause."""
         self.pause_until_ms = 0
         self.ctx.gates &= ~GATE_PAUSE
+        self.ctx.node.keep_expired()
         self.resume_postponed()

@@ -48,6 +48,8 @@ class ExpiryCycle:
             if keyspace.own_volatile:
                 self.sweep_own()
             return False
+        if keyspace.keeps_expired:
+            return False
         keyspace.own_volatile.clear()
         started: i64 = self.keyspace.clock.mono_ns()
         unfinished = False

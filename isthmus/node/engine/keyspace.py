@@ -238,7 +238,11 @@ class Database:
             self.cut.visit(key)
         table = self.table_for(key)
         if table.volatile_count and table.expired(key, self.clock.expiry_ms()):
-            self.expire(key)
+            # What a client writes begins anew, also where what expires stays for readers.
+            if self.log.origin == LOCAL:
+                self.remove_expired(key)
+            else:
+                self.expire(key)
         status = table.increment(key, delta)
         self.total = table.total
         if status == 4:
@@ -509,8 +513,9 @@ class Keyspace:
         self.expired_keys = 0
         self.expired_fields = 0
         self.active_expiry = True
-        # True at a replica that clients only read: keys and fields whose time has come read as
-        # missing and stay where they are until the primary's stream removes them.
+        # True at a replica that clients only read, and while clients are paused: keys and fields
+        # whose time has come read as missing, and stay where they are until the primary's stream
+        # removes them, or the pause is over.
         self.keeps_expired = False
         # True at any replica: nothing is looked for that may have expired.
         self.follows = False

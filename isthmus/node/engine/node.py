@@ -15,7 +15,7 @@ from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.client_memory import ClientMemory
 from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.config import Config
-from isthmus.node.engine.context import GATE_CLUSTER, Context
+from isthmus.node.engine.context import GATE_CLUSTER, GATE_PAUSE, Context
 from isthmus.node.engine.execute import call
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.lookahead import Lookahead
@@ -129,6 +129,12 @@ class Node:
         if client.replica is not None:
             self.replication.primary.forget(client)
         self.clients.pop(client.id, None)
+
+    def keep_expired(self) -> None:
+        """See whether what expires stays where it is: at a replica that is only read, and while
+        clients are paused, since nothing shall change then."""
+        follows = self.keyspace.follows and self.config.boolean("replica-read-only")
+        self.keyspace.keeps_expired = follows or bool(self.ctx.gates & GATE_PAUSE)
 
     def leave_modes(self, client: ClientState) -> None:
         """End what a client gets without asking: subscriptions, tracking, monitoring."""

@@ -236,7 +236,7 @@ class Follower:
     def _regate(self, text: str = "") -> None:
         node, follows = self.node, self.target is not None
         read_only = node.config.boolean("replica-read-only")
-        node.keyspace.keeps_expired = follows and read_only
+        node.keep_expired()
         stale = not node.config.boolean("replica-serve-stale-data")
         gates = node.ctx.gates & ~GATE_REPLICA
         if follows and (read_only or stale):
