@@ -287,3 +287,26 @@ def test_what_may_write_does_not_run_at_a_replica() -> None:
     assert store("EVAL", "return 1", 0) == 1
     store("MULTI")
     assert store.error("FCALL", "write", 1, "k") == refusal
+
+
+def test_what_only_reads_does_not_publish(store: Store) -> None:
+    refusal = "ERR Write commands are not allowed from read-only scripts."
+    for call in ("'PUBLISH', 'c', 'm'", "'PFCOUNT', 'k'"):
+        text = f"return redis.call({call})"
+        assert store.error("EVAL_RO", text, 0).startswith(refusal)
+        assert store("EVAL", text, 0) == 0
+
+
+@pytest.mark.parametrize("name", ["'lib'", '"lib"', 'l"ib"', "lib"])
+def test_the_name_of_a_library_may_be_quoted(store: Store, name: str) -> None:
+    code = f"#!lua name={name}\nredis.register_function('f', function() return 1 end)"
+    assert store("FUNCTION", "LOAD", code) == b"lib"
+    assert store("FUNCTION", "DELETE", "lib") == b"OK"
+    assert store.error("FUNCTION", "LOAD", "#!lua name='lib\nx") == "ERR Invalid library metadata"
+
+
+def test_a_script_gets_the_reply_behind_its_attributes() -> None:
+    store = Store(enable_debug_command="yes")
+    store("DEBUG", "SET-DISABLE-DENY-SCRIPTS", 1)
+    text = "redis.setresp(3) return redis.call('DEBUG', 'PROTOCOL', 'attrib')"
+    assert store("EVAL", text, 0) == b"Some real reply following the attribute"

@@ -31,6 +31,7 @@ from isthmus.node.engine.registry import COMMANDS
 from isthmus.node.engine.spec import (
     ADMIN,
     DENYOOM,
+    MAY_REPLICATE,
     NOSCRIPT,
     SKIP_MONITOR,
     STALE,
@@ -234,7 +235,8 @@ class Calls:
             text: bytes | None = self.node.acl.script_refusal(ctx, spec, argv)
             if text is not None:
                 return text
-        if flags & WRITE and run.read_only:
+        # What may write, like PUBLISH, would break a pause of writes, which lets these scripts run.
+        if flags & (WRITE | MAY_REPLICATE) and run.read_only:
             return READ_ONLY
         if flags & WRITE and ctx.gates & GATE_REPLICA:
             text = self.node.replication.refusal()

@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from isthmus.node.scripting.runtime import CompileError, Failure, Runtime
+from isthmus.wire.scalars import split_inline
 
 FLAGS = (b"no-writes", b"allow-oom", b"allow-stale", b"no-cluster", b"allow-cross-slot-keys")
 _NAME = re.compile(rb"[A-Za-z0-9_]+")
@@ -56,8 +57,11 @@ class Library:
 
 
 def split_words(line: bytes) -> list[bytes]:
-    """The words of a shebang line."""
-    return line.split()
+    """The words of a shebang line, which may be quoted; raises LibraryError."""
+    try:
+        return split_inline(line)
+    except ValueError:
+        raise LibraryError(b"ERR Invalid library metadata") from None
 
 
 def read_metadata(code: bytes) -> tuple[bytes, bytes]:

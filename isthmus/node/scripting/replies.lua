@@ -79,6 +79,14 @@ local readers = {
         end
         return { map = map }, after
     end,
+    [124] = function(data, line, after) -- |
+        -- Attributes are about the reply that follows them; a script gets that alone.
+        local _
+        for _ = 1, 2 * tonumber(line) do
+            _, after = read_value(data, after)
+        end
+        return read_value(data, after)
+    end,
     [126] = function(data, line, after) -- ~
         local members, key = {}, nil
         for _ = 1, tonumber(line) do
