@@ -256,3 +256,12 @@ def test_past_maxclients() -> None:
 ])  # fmt: skip
 def test_protected_mode(address: bytes, config: dict[str, str], refused: bool) -> None:
     assert Door(World(**config).node).refusal(address) == (DENIED if refused else b"")
+
+
+def test_a_use_is_marked_with_the_time_of_its_turn(world: World) -> None:
+    """However long ago the timer ran: it runs seldom while nobody asks for anything."""
+    _, far = world.connect()
+    assert world.ask(far, b"SET old v\r\n") == b"+OK\r\n"
+    world.clock.advance(5000)
+    assert world.ask(far, b"SET new v\r\nOBJECT IDLETIME new\r\n") == b"+OK\r\n:0\r\n"
+    assert world.ask(far, b"OBJECT IDLETIME old\r\n") == b":5\r\n"

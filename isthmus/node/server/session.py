@@ -22,6 +22,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
+from isthmus.node.engine import access
 from isthmus.node.engine.client import ClientState
 from isthmus.node.engine.context import GATE_MEMORY
 from isthmus.node.engine.execute import execute
@@ -74,6 +75,8 @@ class NodeTicker(Ticker):
     def tick(self) -> i64:
         """One turn of the loop begins."""
         now_ms: i64 = self.clock.refresh()
+        # The timer does so too, but seldom while nobody asks for anything.
+        access.set_clock(now_ms // 1000)
         ctx = self.ctx
         # Whatever happens now, happens on behalf of no client.
         ctx.session = None  # type: ignore[assignment]
