@@ -1,9 +1,9 @@
 """What a connection holds of our memory, for CLIENT LIST, INFO, and maxmemory-clients.
 
 A connection costs its objects, the input that waits in its parser, the output that waits for its
-socket, what it has queued in a transaction, what it watches and what it listens to. Replies are written into one
-buffer for all connections and sent at once, so there is no reply buffer of its own to count; what
-the socket does not take is the output here.
+socket, what it has queued in a transaction, what it watches and what it listens to. Replies are
+written into one buffer for all connections and sent at once, so there is no reply buffer of its own
+to count; what the socket does not take is the output here.
 """
 
 from __future__ import annotations
