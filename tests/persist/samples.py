@@ -123,6 +123,7 @@ LIES = {
     "empty hash": payload(4, b"\0"),
     "empty listpack": payload(16, string(listpack([]))),
     "empty quicklist": payload(18, b"\0"),
+    "quicklist of an empty long element": payload(18, b"\1\1\0"),
     "quicklist of nothing": payload(18, b"\1\2" + string(listpack([]))),
     "a list of billions": payload(1, b"\x80\xff\xff\xff\xff" + strings(b"a")),
     "field twice": payload(4, length(2) + strings(b"f", b"v", b"f", b"w")),

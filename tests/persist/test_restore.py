@@ -137,6 +137,14 @@ def test_errors(arguments: Any, error: str, store: Store) -> None:
     assert store("EXISTS", "k") == 0
 
 
+def test_a_checksum_that_is_not_compared(store: Store) -> None:
+    damaged = GOOD["string"][:-1] + bytes([GOOD["string"][-1] ^ 1])
+    store.node.skip_checksums = True
+    assert store("RESTORE", "k", 0, damaged) == b"OK"
+    assert store.error("RESTORE", "other", 0, damaged[:9]) == BAD_FRAME
+    assert store.error("RESTORE", "other", 0, payload(0, string(b"x"), 13)) == BAD_FRAME
+
+
 def test_thresholds_are_those_of_the_server() -> None:
     store = Store(hash_max_listpack_entries="1", set_max_intset_entries="2")
     store("RESTORE", "h", 0, payload(16, string(listpack([b"a", 1, b"b", 2]))))

@@ -60,6 +60,7 @@ def test_any_body_with_a_right_checksum_ends(body: bytes) -> None:
     ("data", "text"),
     [
         (b"", b"ERR DUMP payload version or checksum are wrong"),
+        (dump([])[:-8] + bytes(8), b"ERR DUMP payload version or checksum are wrong"),
         (sealed(b"", 13), b"ERR DUMP payload version or checksum are wrong"),
         (sealed(b"\x00\x01a"), b"ERR given type is not a function"),
         (sealed(b"\xf6\x01a"), b"ERR Pre-release function format not supported."),

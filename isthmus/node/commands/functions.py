@@ -24,6 +24,7 @@ from isthmus.node.engine.spec import (
     STALE,
     WRITE,
 )
+from isthmus.node.values.restore import resealed
 
 BAD_KEYS_COUNT = b"ERR Bad number of keys provided"
 DEPENDS_ON_FUNCTION = DEPENDS.replace("script", "function")
@@ -252,7 +253,8 @@ def function_restore(ctx: Context, argv: list[bytes]) -> None:
         raise RedisError(
             b"ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE."
         )
-    ctx.node.scripts.restore_libraries(argv[2], policy)
+    payload = resealed(argv[2]) if ctx.node.skip_checksums else argv[2]
+    ctx.node.scripts.restore_libraries(payload, policy)
     # All that there is now, whose order of loading does not matter, and no payload of a version.
     codes = ctx.node.scripts.library_codes()
     loads = [[b"FUNCTION", b"LOAD", b"REPLACE", code] for code in codes]

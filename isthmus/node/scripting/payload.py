@@ -48,8 +48,7 @@ def restore(data: bytes) -> list[bytes]:
     if len(data) < _FOOTER_BYTES:
         raise PayloadError(WRONG_FOOTER)
     version, checksum = struct.unpack("<HQ", data[-_FOOTER_BYTES:])
-    # A sum of zero means that none was made.
-    if version > VERSION or (checksum and crc64(data[:-8]) != checksum):
+    if version > VERSION or crc64(data[:-8]) != checksum:
         raise PayloadError(WRONG_FOOTER)
     reader = RdbReader(data[:-_FOOTER_BYTES])
     codes = []

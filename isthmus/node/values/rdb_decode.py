@@ -282,7 +282,10 @@ def read_quicklist(reader: RdbReader, kind: i64, limits: Limits) -> ListValue:
         else:
             container = reader.number()
             if container == PLAIN:
-                value.push_tail(reader.string())
+                element = reader.string()
+                if not element:
+                    raise reader.error("a list's node of its own for an empty element")
+                value.push_tail(element)
                 one_listpack = False
             elif container == PACKED:
                 append_all(value, reader.listpack())
