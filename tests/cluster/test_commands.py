@@ -209,6 +209,33 @@ def test_what_the_coordinator_decides_is_refused_with_the_reason(client: Client)
         assert b"isthmus " in said, "it names the command that does it"
 
 
+def test_a_transaction_is_of_one_slot(client: Client) -> None:
+    def transaction(*lines: str) -> bytes:
+        assert client("MULTI") == b"+OK\r\n"
+        for line in lines:
+            assert client(*line.split()) == b"+QUEUED\r\n"
+        return client("EXEC")
+
+    view = client.node.ctx.cluster
+    one, other = [
+        f"{{{tag}}}" for tag in range(99) if view.mine[key_slot(b"%d" % tag)]
+    ][:2]
+    crossing = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n"
+    assert transaction(f"SET {one} 1", "PING", f"SET {other} 2") == crossing
+    assert transaction(f"SPUBLISH {one} x", f"GET {other}") == crossing
+    assert client("GET", one) == b"$-1\r\n"
+    assert client("EXEC") == b"-ERR EXEC without MULTI\r\n"
+    mixed = transaction("PING", f"MSET {one} 1 {one}b 2", f"GET {one}")
+    assert mixed == b"*3\r\n+PONG\r\n+OK\r\n$1\r\n1\r\n"
+
+
+def test_there_is_one_database(client: Client) -> None:
+    key = next(f"{tag}" for tag in range(99) if client.node.ctx.cluster.mine[key_slot(b"%d" % tag)])
+    said = client("COPY", key, f"{{{key}}}", "DB", "1")
+    assert said == b"-ERR Copying to another database is not allowed in cluster mode\r\n"
+    assert client("COPY", key, f"{{{key}}}", "DB", "0") == b":0\r\n"
+
+
 def test_who_says_readonly_reads_from_a_replica() -> None:
     shards, nodes = topology()["shards"], topology()["nodes"]
     shards[1]["replicas"] = [D]

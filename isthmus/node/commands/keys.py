@@ -206,10 +206,10 @@ def renamenx(ctx: Context, argv: list[bytes]) -> None:
 def database(ctx: Context, text: bytes, not_in_cluster: bytes) -> Database:
     """The database with the number `text`; in a cluster there is only the first."""
     index = int32(text)
-    if not 0 <= index < len(ctx.keyspace.databases):
-        raise RedisError(DB_INDEX_OUT_OF_RANGE)
     if ctx.cluster is not None and index != 0:
         raise RedisError(not_in_cluster)
+    if not 0 <= index < len(ctx.keyspace.databases):
+        raise RedisError(DB_INDEX_OUT_OF_RANGE)
     found: Database = ctx.keyspace.databases[index]
     return found
 

@@ -11,6 +11,7 @@ cdef long long GATE_BUSY, GATE_CLUSTER, GATE_CUT, GATE_DISK, GATE_DUTY, GATE_END
 cdef long long GATE_MEMORY, GATE_MONITOR, GATE_MOVE, GATE_PAUSE, GATE_REPLICA, GATE_REPLICAS
 cdef long long ALLOW_BUSY, DENYOOM, LOADING, MAY_REPLICATE, PROTECTED, READONLY
 cdef long long SKIP_MONITOR, WRITE
+cdef long long NO_SLOT, SEVERAL_SLOTS
 
 @cython.locals(
     count=Py_ssize_t, mark=Py_ssize_t, unmarked="long long", commands=dict, word=bytes,
@@ -29,7 +30,9 @@ cdef bint some_lacks(
     Context ctx, ClientState session, CommandSpec spec, list[bytes] argv, long long flag
 )
 cdef object obstacle(Context ctx, ClientState session, CommandSpec spec, list[bytes] argv)
-@cython.locals(slot="long long", position="long long", mine=bytearray)
+@cython.locals(slot="long long", position="long long")
+cdef long long slot_of(Context ctx, CommandSpec spec, list[bytes] argv) except -3
+@cython.locals(slot="long long", mine=bytearray)
 cdef object redirection(Context ctx, ClientState session, CommandSpec spec, list[bytes] argv)
-@cython.locals(queued=CommandSpec)
-cdef bint gone_elsewhere(Context ctx, ClientState session, CommandSpec spec)
+@cython.locals(queued=CommandSpec, slot="long long", here="long long")
+cdef bint misplaced(Context ctx, ClientState session, CommandSpec spec)

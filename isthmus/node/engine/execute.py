@@ -70,6 +70,8 @@ REQUEST_BYTES = 48
 # Every HTTP request brings one of these: somebody makes a browser talk to us. As in Redis, the
 # connection is dropped without a reply, before a body can be taken for commands.
 HTTP_WORDS = (b"post", b"host:")
+# What slot_of says of no keys, and of keys that cannot be served together.
+NO_SLOT, SEVERAL_SLOTS = -1, -2
 
 
 def execute(ctx: Context, session: ClientState, argv: list[bytes]) -> None:
@@ -281,7 +283,7 @@ def admit(ctx: Context, session: ClientState, spec: CommandSpec, argv: list[byte
             if text is not None:
                 refuse(ctx, session, spec, text)
                 return False
-        elif session.in_multi and spec.name == b"exec" and gone_elsewhere(ctx, session, spec):
+        elif session.in_multi and spec.name == b"exec" and misplaced(ctx, session, spec):
             return False
     if session.gates & GATE_PUBSUB or ctx.gates & ~GATE_CLUSTER:
         text = obstacle(ctx, session, spec, argv)
@@ -396,24 +398,29 @@ def obstacle(
     return None
 
 
+def slot_of(ctx: Context, spec: CommandSpec, argv: list[bytes]) -> i64:
+    """The slot of the keys in argv; NO_SLOT without any, SEVERAL_SLOTS if they are of different
+    ones."""
+    if spec.one_key:
+        ctx.db.table_of(argv[spec.first_key])
+        return ctx.db.last_slot
+    slot = NO_SLOT
+    for position in spec.key_positions(argv):
+        ctx.db.table_of(argv[position])
+        if slot not in (NO_SLOT, ctx.db.last_slot):
+            return SEVERAL_SLOTS
+        slot = ctx.db.last_slot
+    return slot
+
+
 def redirection(
     ctx: Context, session: ClientState, spec: CommandSpec, argv: list[bytes]
 ) -> bytes | None:
     """The error for keys this node does not serve, or None."""
+    slot = slot_of(ctx, spec, argv)
+    if slot < 0:
+        return CROSSSLOT if slot == SEVERAL_SLOTS else None
     view = ctx.cluster
-    if spec.one_key:
-        ctx.db.table_of(argv[spec.first_key])
-        slot = ctx.db.last_slot
-    else:
-        positions = spec.key_positions(argv)
-        if not positions:
-            return None
-        ctx.db.table_of(argv[positions[0]])
-        slot = ctx.db.last_slot
-        for position in positions:
-            ctx.db.table_of(argv[position])
-            if ctx.db.last_slot != slot:
-                return CROSSSLOT
     mine: bytearray = view.mine
     if not mine[slot] and not (
         session.readonly and view.copied[slot] and not some_has(ctx, session, spec, argv, WRITE)
@@ -422,17 +429,25 @@ def redirection(
     return None if view.state_ok else CLUSTERDOWN
 
 
-def gone_elsewhere(ctx: Context, session: ClientState, spec: CommandSpec) -> bool:
-    """True, and the error replied, if keys of the transaction went to another node after they were
-    queued. As in Redis the error is the redirect itself, and the transaction is over."""
+def misplaced(ctx: Context, session: ClientState, spec: CommandSpec) -> bool:
+    """True, and the error replied, if a transaction has keys of several slots, or some that went to
+    another node after they were queued. As in Redis the error is not EXECABORT, and the transaction
+    is over."""
     if session.multi_failed:
         return False
+    text = None
+    slot = NO_SLOT
     for queued, argv in session.queue:
         if queued.one_key or queued.key_specs:
-            text = redirection(ctx, session, queued, argv)
-            if text is not None:
-                session.leave_multi()
-                spec.rejected += 1
-                ctx.fail(text)
-                return True
-    return False
+            here = slot_of(ctx, queued, argv)
+            if here >= 0 and slot not in (NO_SLOT, here):
+                text = CROSSSLOT
+                break
+            slot = max(slot, here)
+            text = text or redirection(ctx, session, queued, argv)
+    if text is None:
+        return False
+    session.leave_multi()
+    spec.rejected += 1
+    ctx.fail(text)
+    return True
