@@ -230,6 +230,22 @@ def test_old_data_is_read_while_nothing_new_is_there(one: Pair) -> None:
     assert str(one.ours("EXEC")).startswith("EXECABORT")
 
 
+def test_scripts_on_a_stale_replica(one: Pair) -> None:
+    one.relay.closed = True
+    one.follow()
+    one.ours("CONFIG", "SET", "replica-serve-stale-data", "no")
+
+    def told(head: str, call: str = "'GET', KEYS[1]") -> str:
+        return str(one.ours("EVAL", f"{head}\nreturn redis.call({call})", 1, "k"))
+
+    assert told("").startswith("MASTERDOWN Link with MASTER is down")
+    assert told("#!lua flags=no-writes").startswith("MASTERDOWN Link with MASTER is down")
+    assert told("#!lua").startswith("READONLY You can't write against a read only replica.")
+    allowed = "#!lua flags=no-writes,allow-stale"
+    assert told(allowed).startswith("ERR Can not execute the command on a stale replica")
+    assert told(allowed, "'ECHO', 'x'") == "b'x'"
+
+
 def test_a_replica_that_is_told_to_lead_writes_and_may_follow_again(one: Pair) -> None:
     one.theirs("SET", "k", 1)
     one.follow()

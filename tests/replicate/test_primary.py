@@ -231,6 +231,21 @@ def test_writes_need_good_replicas(world: World) -> None:
     world.store("SET", "k", "w")
 
 
+def test_scripts_that_may_write_need_good_replicas(world: World) -> None:
+    code = """#!lua name=lib
+    redis.register_function('f', function() return 1 end)
+    redis.register_function{function_name='r', callback=function() return 1 end,
+        flags={'no-writes'}}"""
+    world.store("FUNCTION", "LOAD", code)
+    world.store("CONFIG", "SET", "min-replicas-to-write", "1")
+    text = "NOREPLICAS Not enough good replicas to write."
+    assert world.store.error("FCALL", "f", 0) == text
+    assert world.store.error("EVAL", "#!lua\nreturn 1", 0) == text
+    assert world.store("FCALL", "r", 0) == 1
+    assert world.store("FCALL_RO", "r", 0) == 1
+    assert world.store("EVAL", "return 1", 0) == 1, "it has no flags: each of its commands counts"
+
+
 def test_beats(world: World) -> None:
     """Who waits gets newlines; the stream gets PING; who is silent is cut off."""
     client = world.online()

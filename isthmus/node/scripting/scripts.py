@@ -69,7 +69,6 @@ OUT_OF_MEMORY = (
     b"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
 )
 NO_CLUSTER = b"ERR Can not run script on cluster, 'no-cluster' flag is set."
-WRITES_AT_REPLICA = b"READONLY Can not run script with write flag on readonly replica."
 WRITES_IN_RO = b"ERR Can not execute a script with write flag using *_ro command."
 EVALS = (b"eval", b"eval_ro")
 EVALSHAS = (b"evalsha", b"evalsha_ro")
@@ -330,8 +329,6 @@ class Scripts:
         run.read_only = b"no-writes" in flags
         if read_only and not run.read_only:
             raise RedisError(WRITES_IN_RO)
-        if ctx.gates & GATE_REPLICA and not run.read_only and self.node.replication.refusal():
-            raise RedisError(WRITES_AT_REPLICA)
         run.cross_slot = b"allow-cross-slot-keys" in flags
         if run.keys and not run.cross_slot:
             run.slot = key_slot(run.keys[0])
