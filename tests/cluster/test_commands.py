@@ -217,9 +217,7 @@ def test_a_transaction_is_of_one_slot(client: Client) -> None:
         return client("EXEC")
 
     view = client.node.ctx.cluster
-    one, other = [
-        f"{{{tag}}}" for tag in range(99) if view.mine[key_slot(b"%d" % tag)]
-    ][:2]
+    one, other = [f"{{{tag}}}" for tag in range(99) if view.mine[key_slot(b"%d" % tag)]][:2]
     crossing = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n"
     assert transaction(f"SET {one} 1", "PING", f"SET {other} 2") == crossing
     assert transaction(f"SPUBLISH {one} x", f"GET {other}") == crossing
