@@ -206,6 +206,10 @@ def test_reload(tmp_path: Path) -> None:
             assert client.execute_command("DEBUG", "RELOAD", *words) in (True, b"OK")
             assert digest(client) == before
         assert client.execute_command("FCALL", "f", "0") == 5
+        client.execute_command("FUNCTION", "LOAD", "#!lua name=new\nredis.register_function('g', "
+                               "function() return 5 end)")  # fmt: skip
+        client.execute_command("DEBUG", "RELOAD", "NOSAVE")
+        assert [entry[1] for entry in client.execute_command("FUNCTION", "LIST")] == [b"lib"]
         with pytest.raises(redis.ResponseError, match="check server logs"):
             client.execute_command("DEBUG", "RELOAD", "NOFLUSH", "NOSAVE")
 
@@ -228,6 +232,25 @@ def test_redis_cli_fetches_a_snapshot(tmp_path: Path, redis8: Server) -> None:
         theirs = real.execute_command("DEBUG", "DIGEST")
         real.flushall()
     assert str(theirs) == before
+
+
+@pytest.mark.oracle
+def test_redis_cli_fetches_the_functions_only(tmp_path: Path) -> None:
+    with node(tmp_path) as (client, _):
+        fill(client)
+        client.execute_command("FUNCTION", "LOAD", "#!lua name=lib\nredis.register_function('f', "
+                               "function() return 5 end)")  # fmt: skip
+        port = client.get_connection_kwargs()["port"]
+        done = subprocess.run(
+            ["redis-cli", "-p", str(port), "--functions-rdb", str(tmp_path / "dump.rdb")],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        client.execute_command("DEBUG", "RELOAD", "NOSAVE")
+        assert client.dbsize() == 0
+        assert client.execute_command("FCALL", "f", "0") == 5
+        with pytest.raises(redis.ResponseError, match="Unsupported rdb-filter-only option: data"):
+            client.execute_command("REPLCONF", "rdb-filter-only", "functions data")
 
 
 @pytest.mark.oracle

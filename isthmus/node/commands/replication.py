@@ -39,6 +39,8 @@ NOT_YET = b"ERR this node has no replication"
 LINK_STATES = {"connecting": b"connect", "syncing": b"sync", "streaming": b"connected"}
 NO_SYNC = b"ERR this server sends no replica anything"
 RDB_ONLY = b"rdb-only"
+# What a client that wants parts of a snapshot gets.
+NO_DATA, WITH_FUNCTIONS = b"no-data", b"with-functions"
 RDB_ONLY_RANGE = b"ERR value is out of range, value must between 0 and 1"
 NO_FAILOVER = "no-failover"
 NO_REPLICAS = b"ERR FAILOVER requires connected replicas."
@@ -230,6 +232,8 @@ def replconf(ctx: Context, argv: list[bytes]) -> None:
             session.sync_wishes -= {RDB_ONLY}
             if wanted:
                 session.sync_wishes |= {RDB_ONLY}
+        elif word == b"rdb-filter-only":
+            session.sync_wishes = session.sync_wishes - {WITH_FUNCTIONS} | {NO_DATA} | parts(value)
         elif word == b"ack":
             acknowledged(ctx, argv, at)
             return
@@ -254,6 +258,14 @@ def replconf(ctx: Context, argv: list[bytes]) -> None:
         else:
             raise RedisError(b"ERR Unrecognized REPLCONF option: " + argv[at])
     ctx.reply.ok()
+
+
+def parts(text: bytes) -> set[bytes]:
+    """The parts of a snapshot that a client wants instead of all of it."""
+    for word in text.split():
+        if word.lower() != b"functions":
+            raise RedisError(b"ERR Unsupported rdb-filter-only option: " + word)
+    return {WITH_FUNCTIONS} if text.strip() else set()
 
 
 def acknowledged(ctx: Context, argv: list[bytes], at: int) -> None:

@@ -27,6 +27,7 @@ from isthmus.node.persist.cut_file import CutCancelled, CutFailed, CutFile
 from isthmus.node.persist.cut_stream import CutStream
 from isthmus.node.persist.snapshot_format import function, header
 from isthmus.wire.logs import log
+from isthmus.wire.slots import SLOTS
 
 IN_PROGRESS = b"ERR Background save already in progress"
 RETRY_SECONDS = 5
@@ -79,7 +80,7 @@ class Snapshots:
         """Changes of data that the last snapshot does not have."""
         return int(self.node.keyspace.log.dirty) - self.dirty_before
 
-    def head(self, aof_base: bool) -> bytes:
+    def head(self, aof_base: bool, functions: bool = True) -> bytes:
         """The header and the function libraries."""
         node = self.node
         fields = [
@@ -94,7 +95,9 @@ class Snapshots:
                 (b"repl-id", stream.replid.encode()), (b"repl-offset", b"%d" % stream.offset),
             ]  # fmt: skip
         fields.append((b"aof-base", b"1" if aof_base else b"0"))
-        libraries = [] if node.scripts is None else node.scripts.library_codes()
+        libraries = []
+        if functions and node.scripts is not None:
+            libraries = node.scripts.library_codes()
         return header(fields) + b"".join(map(function, libraries))
 
     def marks(self) -> int:
@@ -213,9 +216,11 @@ class Snapshots:
         if client.peer is None:
             return None
         mark = self.node.random_bytes(20).hex().encode()
-        stream = CutStream(
-            self.new_cut(), client, self.head(False), mark, self.background is not None
-        )
+        # REPLCONF rdb-filter-only: parts of it, which are never the data.
+        parts = b"no-data" in client.sync_wishes
+        head = self.head(False, not parts or b"with-functions" in client.sync_wishes)
+        cut = self.new_cut(bytes(SLOTS) if parts else None)
+        stream = CutStream(cut, client, head, mark, self.background is not None)
         stream.greeting = greeting()
         return Job(stream, STREAM, lambda problem: None)
 
