@@ -230,6 +230,19 @@ def test_old_data_is_read_while_nothing_new_is_there(one: Pair) -> None:
     assert str(one.ours("EXEC")).startswith("EXECABORT")
 
 
+def test_role_says_how_far_a_link_is(one: Pair) -> None:
+    assert one.theirs("CONFIG", "SET", "repl-diskless-sync", "yes") == b"OK"
+    assert one.theirs("CONFIG", "SET", "repl-diskless-sync-delay", 1000) == b"OK"
+    one.relay.closed = True
+    one.follow()
+    assert one.ours("ROLE")[3:] == [b"connect", -1]
+    one.relay.closed = False
+    one.wait(lambda: one.ours("ROLE")[3:] == [b"handshake", -1])
+    assert one.theirs("CONFIG", "SET", "repl-diskless-sync-delay", 0) == b"OK"
+    one.wait(lambda: one.ours("ROLE")[3] == b"connected")
+    assert one.ours("ROLE")[4] >= 0
+
+
 def test_scripts_on_a_stale_replica(one: Pair) -> None:
     one.relay.closed = True
     one.follow()

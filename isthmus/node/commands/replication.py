@@ -61,8 +61,9 @@ def role(ctx: Context, argv: list[bytes]) -> None:
         host, port = follower.address()
         ctx.reply.bulk(host.encode())
         ctx.reply.integer(port)
-        ctx.reply.bulk(LINK_STATES[follower.state])
-        ctx.reply.integer(replication.offset)
+        state = LINK_STATES[follower.state]
+        ctx.reply.bulk(b"handshake" if state == b"connect" and follower.connected else state)
+        ctx.reply.integer(replication.offset if state == b"connected" else -1)
         return
     replicas = [] if replication is None else replication.primary.online()
     ctx.reply.array(3)

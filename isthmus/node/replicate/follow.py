@@ -106,6 +106,8 @@ class Follower:
         self.target: Target | None = None
         self.paused = False
         self.state = CONNECTING
+        # There is a connection, though what comes by it may be no data yet.
+        self.connected = False
         self.problem = ""
         # Where clients find this node, for the primary's list of its replicas.
         self.port = port
@@ -273,6 +275,7 @@ class Follower:
             with trio.CancelScope() as self.scope:
                 await self.attempt(target)
             self.scope = None
+            self.connected = False
             self._set_state(CONNECTING)
             if self.target != target:
                 continue
@@ -292,6 +295,7 @@ class Follower:
         except (OSError, trio.TooSlowError) as error:
             self.problem = f"cannot connect: {error or 'no answer'}"
             return
+        self.connected = True
         link = ReplicaLink(self.introduction(target))
         self.out = bytearray(link.begin())
         self.may_send = trio.Event()
