@@ -14,7 +14,7 @@ from isthmus.node.engine import errors
 from isthmus.node.engine.errors import RedisError, wrong_arity
 from isthmus.node.engine.execute import printable, unknown_command
 from isthmus.node.engine.registry import COMMANDS, find, specs
-from isthmus.node.engine.spec import BLOCKING, NO_AUTH, PUBSUB, READONLY, CommandSpec
+from isthmus.node.engine.spec import BLOCKING, NO_AUTH, PUBSUB, READONLY, WRITE, CommandSpec
 
 __all__ = [
     "BLOCKING",
@@ -22,6 +22,7 @@ __all__ = [
     "NO_AUTH",
     "PUBSUB",
     "READONLY",
+    "WRITE",
     "CommandSpec",
     "RedisError",
     "all_specs",

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 Argv = list[bytes]
 CLIENT_TYPES = (b"normal", b"master", b"replica", b"slave", b"pubsub")
+NO_TRACKING = b"ERR client-side caching is not available through the proxy"
+# As a node to a client that does not track.
+NOT_TRACKING = (
+    b"ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or "
+    b"OPTOUT mode enabled"
+)
 LOLWUT = b"A narrow strip of land, with a sea on either side.\nRedis ver. %b, by way of Isthmus\n"
 
 
@@ -168,6 +174,33 @@ def info(session: Session, argv: Argv) -> None:
     session.out.verbatim(b"txt", session.proxy.info(sections))
 
 
+def role(session: Session, argv: Argv) -> None:
+    """ROLE: the proxy looks like one primary; the nodes behind it have replicas, it has none."""
+    session.out.array(3)
+    session.out.bulk(b"master")
+    session.out.integer(0)
+    session.out.empty_array()
+
+
+def swapdb(session: Session, argv: Argv) -> None:
+    """SWAPDB index1 index2: there is only database 0."""
+    indexes = []
+    for text, which in ((argv[1], b"first"), (argv[2], b"second")):
+        error = b"ERR invalid %b DB index" % which
+        index = number(text, error)
+        if not -connection.INT32_MAX - 1 <= index <= connection.INT32_MAX:
+            raise RedisError(error)
+        indexes.append(index)
+    if any(indexes):
+        raise RedisError(errors.DB_INDEX_OUT_OF_RANGE)
+    session.out.ok()
+
+
+def whoami(session: Session, argv: Argv) -> None:
+    """ACL WHOAMI: a proxy knows one user."""
+    session.out.bulk(b"default")
+
+
 def cluster(session: Session, argv: Argv) -> None:
     """CLUSTER ...: the proxy looks like one Redis."""
     raise RedisError(errors.NO_CLUSTER)
@@ -252,16 +285,67 @@ def client_reply(session: Session, argv: Argv) -> None:
     session.regate()
 
 
+TRACKING_WORDS = frozenset({b"bcast", b"optin", b"optout", b"noloop"})
+
+
+def client_tracking(session: Session, argv: Argv) -> None:
+    """CLIENT TRACKING ON|OFF [...]: it is always off."""
+    words = iter(argv[3:])
+    for word in words:
+        known = word.lower()
+        if known in (b"redirect", b"prefix") and next(words, None) is not None:
+            continue
+        if known not in TRACKING_WORDS:
+            raise RedisError(errors.SYNTAX)
+    if on_off(argv[2]):
+        raise RedisError(NO_TRACKING)
+    session.out.ok()
+
+
+def client_caching(session: Session, argv: Argv) -> None:
+    """CLIENT CACHING YES|NO: nothing is tracked."""
+    raise RedisError(NOT_TRACKING)
+
+
+def client_getredir(session: Session, argv: Argv) -> None:
+    """CLIENT GETREDIR: -1, as long as nothing is tracked."""
+    session.out.integer(-1)
+
+
+def client_trackinginfo(session: Session, argv: Argv) -> None:
+    """CLIENT TRACKINGINFO."""
+    out = session.out
+    out.map(3)
+    out.bulk(b"flags")
+    out.set(1)
+    out.bulk(b"off")
+    out.bulk(b"redirect")
+    out.integer(-1)
+    out.bulk(b"prefixes")
+    out.empty_array()
+
+
+def flags_of(session: Session) -> bytes:
+    """The letters of CLIENT LIST's flags field."""
+    letters = (
+        (any(session.subscriptions.values()), b"P"), (session.transaction is not None, b"x"),
+        (session.waits(), b"b"), (session.ending, b"c"), (session.no_evict, b"e"),
+        (session.no_touch, b"T"),
+    )  # fmt: skip
+    return b"".join(letter for holds, letter in letters if holds) or b"N"
+
+
 def line_of(session: Session, asking: Session) -> bytes:
     """The line of CLIENT LIST about one client, without its end."""
     now = session.router.now_ms
     idle_ms = 0 if session is asking else now - session.active_ms
-    flags = (b"e" if session.no_evict else b"") + (b"T" if session.no_touch else b"")
+    transaction = session.transaction
+    queued = -1 if transaction is None else len(transaction.requests)
     return b" ".join((
         b"id=%d" % session.id, b"addr=" + session.address, b"laddr=" + session.local_address,
         b"fd=%d" % session.fd, b"name=" + session.name,
         b"age=%d" % ((now - session.created_ms) // 1000), b"idle=%d" % (idle_ms // 1000),
-        b"flags=" + (flags or b"N"), b"db=0 sub=0 psub=0 ssub=0 multi=-1 watch=0",
+        b"flags=" + flags_of(session), b"db=0 sub=0 psub=0 ssub=0 multi=%d watch=0" % queued,
         b"omem=%d" % session.pending_output(), b"events=r", b"cmd=" + session.last_command,
         b"user=default redir=-1", b"resp=%d" % session.protocol,
         b"lib-name=" + session.library, b"lib-ver=" + session.library_version,
@@ -370,6 +454,9 @@ HANDLERS: dict[bytes, Callable[[Session, Argv], None]] = {
     b"time": time_,
     b"info": info,
     b"cluster": cluster,
+    b"role": role,
+    b"swapdb": swapdb,
+    b"acl|whoami": whoami,
     b"lolwut": lolwut,
     b"readonly": ok,
     b"readwrite": ok,
@@ -380,6 +467,10 @@ HANDLERS: dict[bytes, Callable[[Session, Argv], None]] = {
     b"client|no-evict": client_no_evict,
     b"client|no-touch": client_no_touch,
     b"client|reply": client_reply,
+    b"client|tracking": client_tracking,
+    b"client|caching": client_caching,
+    b"client|getredir": client_getredir,
+    b"client|trackinginfo": client_trackinginfo,
     b"client|info": client_info,
     b"client|list": client_list,
     b"client|kill": client_kill,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from isthmus.proxy.route import Route
+from isthmus.proxy.route import every
 from isthmus.proxy.state import Proxy
 from isthmus.wire.pump import Pump
 
@@ -77,14 +77,7 @@ class ProxyCollector(Collector):
         calls = CounterMetricFamily(
             "isthmus_proxy_command_calls", "Requests by command", labels=["command"]
         )
-        for route in _all_routes(self._proxy.routes):
+        for route in every(self._proxy.routes):
             if route.calls:
                 calls.add_metric([route.name.decode()], route.calls)
         return calls
-
-
-def _all_routes(routes: dict[bytes, Route]) -> Iterator[Route]:
-    for name, route in routes.items():
-        if name.islower():
-            yield route
-            yield from _all_routes(route.subcommands)

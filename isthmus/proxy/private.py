@@ -6,7 +6,8 @@ go over a *line*: a link that is private to one client for as long as that state
 without state are kept and used again.
 
 An Errand is one client's errand over a line: some requests in a row, whose last reply is the
-client's. Nothing of it is repeated, but where a node said that it did none of it: a redirect,
+client's. It starts when all that its client asked before is answered: a node reads its connections
+in any order. Nothing of it is repeated, but where a node said that it did none of it: a redirect,
 before anything was carried out, sends the errand to the node named.
 
 A line that is lost takes its state with it: what was under way is answered as of unknown outcome, a
@@ -77,12 +78,20 @@ class Line:
         self.holder: Any = None
         # Of keys that are watched over it; -1: none are.
         self.slot = -1
+        # What the node calls the client at the other end; 0 until it has said so.
+        self.client_id = 0
+        # Another client ended a wait over it, which may come late: not to be used again.
+        self.spent = False
         # Whoever waits for it to be up.
         self.on_up: Callable[[bool], None] | None = None
 
     def opened(self, link: PrivateLink | None) -> None:
         """The node has said hello, or (None) could not be reached."""
         self.link = link
+        if link is not None:
+            asking = Pending()
+            asking.gather = self
+            self.ask([b"CLIENT", b"ID"], asking)
         ready, self.on_up = self.on_up, None
         if ready is not None:
             ready(link is not None)
@@ -92,6 +101,11 @@ class Line:
         assert self.link is not None
         self.link.add_argv(argv, 0, part.protocol, self.router.epoch)
         self.link.push(part)
+
+    def add(self, part: Pending, data: bytes) -> None:
+        """The node has said what it calls this end."""
+        part.gather = None
+        self.client_id = int(data[1:-2])
 
     def pushed(self, data: bytes) -> None:
         """A message for the client."""
@@ -124,7 +138,7 @@ class Line:
         self.holder = None
         self.slot = -1
         idle = self.backend.idle
-        if self.link is None or len(idle) >= IDLE_LINES_PER_NODE_MAX:
+        if self.link is None or self.spent or len(idle) >= IDLE_LINES_PER_NODE_MAX:
             self.close()
         else:
             idle.append(self)
@@ -153,10 +167,16 @@ class Errand:
         self.elsewhere = elsewhere
         self.replies: list[bytes] = []
         self.tries = 0
+        # What the client's queue has for it.
+        self.place = whole if whole.gather is None else whole.gather.whole
 
     def start(self) -> None:
-        """Send it, over an idle line or a new one."""
-        self.session.errands.add(self)
+        """Send it, over an idle line or a new one, once its client waits for nothing else."""
+        session = self.session
+        session.errands.add(self)
+        if self.place.client is not None and session.first is not self.place:
+            session.delayed.append(self)
+            return
         if self.line is not None:
             self.send(self.line.link is not None)
             return
@@ -245,6 +265,8 @@ class Errand:
 
     def cancel(self) -> None:
         """The client is gone: a command that waits may not take anything for it any more."""
+        # No cycle is left behind (merge.py).
+        self.whole.gather = None
         if self.line is not None:
             self.line.on_up = _abandoned(self.line)
             self.line.close()

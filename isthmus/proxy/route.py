@@ -6,7 +6,7 @@ is decided here is only the kind:
     FORWARD   to the shard of its keys, which must all be in one slot; bytes go as they came
     SPLIT     the cross-slot six: by shard, the parts of the answer are merged
     SCATTER   concerns every shard, or more than one in turn (DBSIZE, KEYS, SCAN ...)
-    ANY       any node answers the same (COMMAND, CONFIG GET)
+    ANY       any node answers the same (COMMAND, CONFIG GET, ACL CAT)
     LOCAL     the proxy itself answers (PING, HELLO, CLIENT, INFO ...)
     TIED      belongs to one client: over a line of its own (tied.py)
     REFUSE    has no meaning through the proxy yet: answered with a clear error
@@ -18,7 +18,7 @@ is not of a group that ties state to one connection, and refused otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from isthmus.node.spec import (
@@ -39,7 +39,8 @@ CROSS_SLOT = -2
 
 SIX = frozenset({b"del", b"mset", b"mget", b"exists", b"unlink", b"touch"})
 ANY_NODE = frozenset(
-    b"command config|get publish function|list function|dump function|stats".split()
+    b"command config|get publish function|list function|dump function|stats acl|cat acl|genpass "
+    b"module|list".split()
 )
 # The shard of the channel or of the keys knows; scripts run there as a whole.
 BY_SLOT = frozenset(b"spublish eval evalsha eval_ro evalsha_ro fcall fcall_ro".split())
@@ -142,3 +143,11 @@ def _route(
     if name in scatter:
         return Route(spec, SCATTER, scatter[name])
     return Route(spec, CONTAINER if spec.handler is None else kind_of(spec), None)
+
+
+def every(routes: Mapping[bytes, Route]) -> Iterator[Route]:
+    """All routes of a table, also those below others."""
+    for name, route in routes.items():
+        if name.islower():
+            yield route
+            yield from every(route.subcommands)

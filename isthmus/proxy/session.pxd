@@ -24,6 +24,8 @@ cdef class Session(Client):
     cdef public bint watch_lost
     cdef public dict subscriptions
     cdef public set errands
+    cdef public list delayed
+    cdef public bytearray written
     cdef public object feed
     cdef public dict shard_feeds
     cdef public object watch_line
@@ -40,4 +42,5 @@ cdef class Session(Client):
     cpdef int process(self) except -1
     cdef int run(self) except -1
     cpdef int forward(self, Route route, list[bytes] argv, int slot) except -1
+    cpdef int attend(self) except -1
     cpdef int closed(self) except -1

@@ -24,7 +24,15 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from isthmus.node.spec import RedisError, errors, printable, unknown_command, wrong_arity
+from isthmus.node.spec import (
+    BLOCKING,
+    WRITE,
+    RedisError,
+    errors,
+    printable,
+    unknown_command,
+    wrong_arity,
+)
 from isthmus.proxy import tied
 from isthmus.proxy.merge import Split
 from isthmus.proxy.pending import PENDING_PER_CLIENT_MAX, Client, Pending
@@ -45,8 +53,10 @@ from isthmus.wire.logs import log
 from isthmus.wire.parser import ProtocolError, QueryBufferExceeded, RequestParser
 from isthmus.wire.reply import ReplyWriter
 from isthmus.wire.scalars import i64
-from isthmus.wire.slots import key_slot
+from isthmus.wire.slots import SLOTS, key_slot
 
+# What a client wrote is remembered by parts of 256 slots.
+PART_SHIFT = 8
 FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -69,6 +79,10 @@ class Session(Client):
         self.last_command = b"NULL"
         self.output_bytes_max = proxy.output_bytes_max
         self.errands: set[Any] = set()
+        # Those that wait for the replies of what was asked before them.
+        self.delayed: list[Any] = []
+        # By parts of the slots: 1 if it has written there.
+        self.written = bytearray(SLOTS >> PART_SHIFT)
         self.feed: Any = None
         self.shard_feeds: dict[str, Any] = {}
         self.watch_line: Any = None
@@ -162,6 +176,8 @@ class Session(Client):
         pending.slot = slot
         pending.protocol = self.protocol
         route.calls += 1
+        if route.write:
+            self.written[slot >> PART_SHIFT] = 1
         if not self.gates or not self.muted():
             pending.client = self
             self.enqueue(pending)
@@ -197,6 +213,9 @@ class Session(Client):
             if slot >= 0:
                 self.forward(route, argv, slot)
             elif kind == SPLIT and slot == CROSS_SLOT and self.divisible(route, argv):
+                if route.write:
+                    for position in route.spec.key_positions(argv):
+                        self.note_write(key_slot(argv[position]))
                 Split(self.router, self.whole(route, argv)).start()
             else:
                 self.unroutable(route, argv, slot)
@@ -204,6 +223,8 @@ class Session(Client):
             route.calls += 1
             self.answer(route, argv)
         elif kind == SCATTER:
+            if route.spec.flags & WRITE:
+                self.written = bytearray(b"\1" * len(self.written))
             route.handler(self, self.whole(route, argv))
         elif kind == ANY:
             self.ask_any(route, argv)
@@ -211,6 +232,18 @@ class Session(Client):
             route.handler(self, route, argv)
         else:
             self.refuse(route)
+
+    def note_write(self, slot: i64) -> None:
+        """Something may be written to a slot."""
+        if slot >= 0:
+            self.written[slot >> PART_SHIFT] = 1
+
+    def wrote_to(self) -> list[Any]:
+        """The nodes that may have what this client wrote; all if it wrote nothing."""
+        slots, written = self.router.slots, self.written
+        found = dict.fromkeys(slots[slot] for slot in range(SLOTS) if written[slot >> PART_SHIFT])
+        found.pop(None, None)
+        return list(found or self.router.shards)
 
     def resolve(self, argv: list[bytes]) -> Route | None:
         """The route of a request; None if its name is not one, which has been answered."""
@@ -337,6 +370,21 @@ class Session(Client):
 
     # -- lines ------------------------------------------------------------------------------------
 
+    def attend(self) -> i64:
+        """The queue became shorter: it may be the turn of an errand."""
+        if self.delayed and self.delayed[0].place is self.first:
+            delayed, self.delayed = self.delayed, []
+            for errand in delayed:
+                errand.start()
+        return Client.attend(self)
+
+    def waits(self) -> bool:
+        """True if a command of this client waits at a node."""
+        return any(
+            errand.line is not None and errand.whole.route.spec.flags & BLOCKING
+            for errand in self.errands
+        )
+
     def line_lost(self, line: Any) -> None:
         """A line with state of this client is gone."""
         if line is self.watch_line:
@@ -374,6 +422,7 @@ class Session(Client):
         for errand in list(self.errands):
             errand.cancel()
         self.errands.clear()
+        self.delayed.clear()
         pending = self.first
         self.first = self.last = None
         while pending is not None:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from isthmus.node.spec import connection
-from isthmus.proxy import local, merge, tied
+from isthmus.proxy import local, merge, servers, tied
 from isthmus.proxy.private import Line
-from isthmus.proxy.route import build
+from isthmus.proxy.route import build, every
 from isthmus.proxy.router import Router
 from isthmus.proxy.session import Session
 from isthmus.wire.slots import SLOTS
@@ -45,7 +45,11 @@ class Proxy:
         self.wall_us = wall_us
         self.chance = chance
         self.router = Router()
-        self.routes = build(local.HANDLERS, merge.HANDLERS, tied.HANDLERS)
+        self.routes = build(
+            local.HANDLERS,
+            {**merge.HANDLERS, **servers.HANDLERS},
+            {**tied.HANDLERS, **servers.TIED_HANDLERS},
+        )
         self.sessions: dict[int, Session] = {}
         # Set by the server: connects a line, and tells it by `opened`.
         self.open_line: Callable[[Line], None] = lambda line: line.opened(None)
@@ -74,6 +78,16 @@ class Proxy:
     def commands(self) -> int:
         """Requests taken from clients since the start."""
         return self.commands_before + sum(s.commands for s in self.sessions.values())
+
+    def reset_counters(self) -> None:
+        """Count anew from now on."""
+        router = self.router
+        self.connections_received = self.connections_rejected = self.auth_failures = 0
+        self.commands_before = -sum(s.commands for s in self.sessions.values())
+        router.requests = router.redirects = router.retries = 0
+        router.unknown = router.refused = router.error_replies = 0
+        for route in every(self.routes):
+            route.calls = 0
 
     def slots_served(self) -> int:
         """Slots whose node has a link now."""
@@ -109,7 +123,7 @@ class Proxy:
             "Clients": [
                 ("connected_clients", len(self.sessions)),
                 ("maxclients", it.maxclients),
-                ("blocked_clients", 0),
+                ("blocked_clients", sum(s.waits() for s in self.sessions.values())),
             ],
             "Stats": [
                 ("total_connections_received", self.connections_received),

@@ -133,6 +133,7 @@ def exec_(session: Any, route: Route, argv: Argv) -> None:
     else:
         requests = [[b"MULTI"], *transaction.requests, [b"EXEC"]]
         nothing = NULL_ARRAY[session.protocol]
+        session.note_write(transaction.slot)
         whole = session.whole(route, argv)
         Errand(session, whole, backend, requests, line=line, elsewhere=nothing).start()
         session.drain()
@@ -189,6 +190,7 @@ def wait_for_keys(session: Any, route: Route, argv: Argv) -> None:
         session.unroutable(route, argv, slot)
         return
     backend = session.router.slots[slot]
+    session.note_write(slot)
     Errand(session, session.whole(route, argv), backend, [argv]).start()
     session.drain()
 

@@ -94,6 +94,19 @@ def refuse_at_replica(ctx: Context, name: bytes) -> None:
         raise RedisError(b"ERR " + name + NOT_AT_REPLICA)
 
 
+def offset_of(ctx: Context) -> int:
+    """How much of the stream has what this client wrote.
+
+    A client of a proxy wrote over a link of many and waits over one of its own: all that was
+    written until it asked.
+    """
+    session = ctx.session
+    replication = ctx.node.replication
+    if session.linked and session.blocked is None and replication is not None:
+        session.write_offset = replication.backlog.end
+    return int(session.write_offset)
+
+
 @command("WAIT numreplicas timeout", since="3.0.0", group="generic", flags=BLOCKING,
          categories="CONNECTION", complexity="O(1)", reply=INTEGER, tips=WAIT_TIPS)  # fmt: skip
 def wait(ctx: Context, argv: list[bytes]) -> None:
@@ -102,7 +115,7 @@ def wait(ctx: Context, argv: list[bytes]) -> None:
     refuse_at_replica(ctx, b"WAIT")
     wanted = integer(argv[1])
     deadline = timeout_ms(ctx, argv[2])
-    offset = ctx.session.write_offset
+    offset = offset_of(ctx)
     acked = 0 if replication is None else replication.primary.count_acked(offset)
     if acked >= wanted or not wait_for_acks(ctx, b"replicas", argv, deadline, b":%d\r\n" % acked):
         ctx.reply.integer(acked)

@@ -12,6 +12,7 @@ from typing import Any
 
 from isthmus.node.commands.replication import (
     WAIT_TIPS,
+    offset_of,
     refuse_at_replica,
     timeout_ms,
     wait_for_acks,
@@ -98,7 +99,7 @@ def waitaof(ctx: Context, argv: list[bytes]) -> None:
     synced = enabled and kept.aof.synced_for(ctx.session)
     acked = 0
     if ctx.node.replication is not None:
-        acked = ctx.node.replication.primary.count_acked_aof(ctx.session.write_offset)
+        acked = ctx.node.replication.primary.count_acked_aof(offset_of(ctx))
     reply = b"*2\r\n:%d\r\n:%d\r\n" % (synced, acked)
     enough = synced >= local and acked >= replicas
     if enough or not wait_for_acks(ctx, WAITS_FOR_SYNC, argv, deadline, reply):

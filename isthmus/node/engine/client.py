@@ -101,8 +101,13 @@ class ClientState:
         return b"(superuser)" if self.user is None else bytes(self.user.name)
 
     def is_local(self) -> bool:
-        """True if the client is on this machine: a unix socket or the loopback interface."""
-        return self.address.startswith((b"/", b"127.", b"[::1]", b"[::ffff:127."))
+        """True if the client is on this machine: a unix socket or the loopback interface.
+
+        Of a proxy's clients nobody here knows where they are.
+        """
+        return not self.linked and self.address.startswith(
+            (b"/", b"127.", b"[::1]", b"[::ffff:127.")
+        )
 
     def unwatch(self) -> None:
         """Forget every watched key."""
