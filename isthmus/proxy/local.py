@@ -340,13 +340,19 @@ def line_of(session: Session, asking: Session) -> bytes:
     now = session.router.now_ms
     idle_ms = 0 if session is asking else now - session.active_ms
     transaction = session.transaction
-    queued = -1 if transaction is None else len(transaction.requests)
+    queued, queued_bytes = -1, 0
+    if transaction is not None:
+        queued, queued_bytes = len(transaction.requests), transaction.bytes
+    input_bytes, output_bytes = session.requests.pending, session.pending_output()
     return b" ".join((
         b"id=%d" % session.id, b"addr=" + session.address, b"laddr=" + session.local_address,
         b"fd=%d" % session.fd, b"name=" + session.name,
         b"age=%d" % ((now - session.created_ms) // 1000), b"idle=%d" % (idle_ms // 1000),
         b"flags=" + flags_of(session), b"db=0 sub=0 psub=0 ssub=0 multi=%d watch=0" % queued,
-        b"omem=%d" % session.pending_output(), b"events=r", b"cmd=" + session.last_command,
+        b"qbuf=%d qbuf-free=0 argv-mem=0 multi-mem=%d" % (input_bytes, queued_bytes),
+        b"rbs=0 rbp=0 obl=0 oll=%d omem=%d" % (output_bytes > 0, output_bytes),
+        b"tot-mem=%d" % (input_bytes + queued_bytes + output_bytes),
+        b"events=r", b"cmd=" + session.last_command,
         b"user=default redir=-1", b"resp=%d" % session.protocol,
         b"lib-name=" + session.library, b"lib-ver=" + session.library_version,
         b"tot-net-in=%d" % session.bytes_in, b"tot-net-out=%d" % session.bytes_out,
@@ -431,6 +437,8 @@ def kill_test(word: bytes, value: bytes) -> Callable[[Session], bool]:
         return lambda s: normal
     if word == b"maxage":
         age_ms = 1000 * number(value, b"ERR maxage is not an integer or out of range")
+        if age_ms <= 0:
+            raise RedisError(b"ERR maxage should be greater than 0")
         return lambda s: s.router.now_ms - s.created_ms >= age_ms
     raise RedisError(errors.SYNTAX)
 

@@ -320,11 +320,6 @@ class AnyOf(AllShards):
         return next((row[0] for row in self.replies if row[0]), self.error)
 
 
-def kill_script(session: Any, whole: Pending) -> None:
-    """SCRIPT KILL and FUNCTION KILL."""
-    AnyOf(session.router, whole, first).start(whole.argv)
-
-
 HANDLERS: dict[bytes, Callable[[Any, Pending], None]] = {
     b"dbsize": dbsize,
     b"flushall": flush,
@@ -340,10 +335,8 @@ HANDLERS: dict[bytes, Callable[[Any, Pending], None]] = {
     b"script|load": everywhere,
     b"script|flush": everywhere,
     b"script|exists": merged(all_true),
-    b"script|kill": kill_script,
     b"function|load": everywhere,
     b"function|delete": everywhere,
     b"function|flush": everywhere,
     b"function|restore": everywhere,
-    b"function|kill": kill_script,
 }

@@ -105,7 +105,9 @@ class Line:
     def add(self, part: Pending, data: bytes) -> None:
         """The node has said what it calls this end."""
         part.gather = None
-        self.client_id = int(data[1:-2])
+        # One that is busy with a script says that instead.
+        if data[:1] == b":":
+            self.client_id = int(data[1:-2])
 
     def pushed(self, data: bytes) -> None:
         """A message for the client."""

@@ -264,23 +264,31 @@ def config_resetstat(session: Any, whole: Pending) -> None:
 # -- waiting for replicas, and waking who waits ---------------------------------------------------
 
 
+def over_lines(session: Any, gather: AllShards, backends: list[Any]) -> None:
+    """Send a request to these nodes over lines; without one the reply is an error."""
+    whole = gather.whole
+    if not backends:
+        whole.finish(UNSERVED)
+        return
+    parts = [gather.part(whole.argv) for _ in backends]
+    for place, part in enumerate(parts):
+        gather.replies.append([b""])
+        gather.places[part] = place, 0
+    for part, backend in zip(parts, backends, strict=True):
+        Errand(session, part, backend, [whole.argv]).start()
+    session.drain()
+
+
+def kill_script(session: Any, whole: Pending) -> None:
+    """SCRIPT KILL and FUNCTION KILL: the shared link may be waiting for the script itself."""
+    over_lines(session, AnyOf(session.router, whole, first), list(session.router.shards))
+
+
 class LeastOf(AllShards):
-    """A request over lines to the shards a client has written to: the least of each number."""
+    """From shards that a client has written to: the least of each number."""
 
     def __init__(self, router: Any, whole: Pending) -> None:
         super().__init__(router, whole, self.made)
-
-    def ask(self, session: Any, backends: list[Any]) -> None:
-        """Send it; without a shard the reply is an error."""
-        if not backends:
-            self.whole.finish(UNSERVED)
-            return
-        parts = [self.part(self.whole.argv) for _ in backends]
-        for place, part in enumerate(parts):
-            self.replies.append([b""])
-            self.places[part] = place, 0
-        for part, backend in zip(parts, backends, strict=True):
-            Errand(session, part, backend, [self.whole.argv]).start()
 
     def made(self, replies: list[list[bytes]]) -> bytes:
         """The reply: a number, or a list of them."""
@@ -294,8 +302,7 @@ class LeastOf(AllShards):
 
 def wait(session: Any, route: Route, argv: Argv) -> None:
     """WAIT and WAITAOF."""
-    LeastOf(session.router, session.whole(route, argv)).ask(session, session.wrote_to())
-    session.drain()
+    over_lines(session, LeastOf(session.router, session.whole(route, argv)), session.wrote_to())
 
 
 class Unblock(AllShards):
@@ -356,6 +363,8 @@ HANDLERS: dict[bytes, Callable[[Any, Pending], None]] = {
     b"memory|malloc-stats": reports,
     b"memory|purge": EVERYWHERE,
     b"pfselftest": EVERYWHERE,
+    b"script|kill": kill_script,
+    b"function|kill": kill_script,
     b"slowlog|get": together(slow_calls),
     b"slowlog|len": merged(added_up),
     b"slowlog|reset": EVERYWHERE,

@@ -254,6 +254,20 @@ def test_tracking_is_refused_with_a_reason(caller: Caller) -> None:
     )
 
 
+def test_a_client_is_shown_with_every_field_of_a_nodes(caller: Caller) -> None:
+    caller.ask(b"MULTI")
+    other = caller.world.caller()
+    mine = other.ask(b"CLIENT", b"LIST", b"ID", b"%d" % caller.session.id)
+    assert b" flags=x " in mine and b" multi=0 " in mine
+    theirs = of_node(caller.world, 2, b"CLIENT", b"INFO")
+    fields = [[word.split(b"=")[0] for word in line.split()] for line in (mine, theirs)]
+    assert [name for name in fields[0] if not name.startswith(b"tot-")][1:] == [
+        name for name in fields[1] if not name.startswith(b"tot-")
+    ][1:]
+    reply = caller.world.caller().ask(b"CLIENT", b"KILL", b"MAXAGE", b"0")
+    assert reply == b"-ERR maxage should be greater than 0\r\n"
+
+
 def test_without_shards_there_is_an_error(make_world: Make) -> None:
     caller = make_world(0).caller()
     for words in (
@@ -293,6 +307,30 @@ def test_a_line_whose_wait_was_ended_has_no_next_client(make_world: Make) -> Non
     one.send(resp(b"BLPOP", b"q", b"0"))
     two.ask(b"CLIENT", b"UNBLOCK", b"%d" % one.session.id)
     assert world.proxy.router.shards[0].idle == []
+
+
+def test_a_script_that_does_not_end_can_be_killed(make_world: Make) -> None:
+    world = make_world(2)
+    reals = world.reals()
+    for real in reals:
+        real.node.scripts.stage.may_pause = True
+        real.node.scripts.stage.slice_ns = 0
+    one, two = world.caller(), world.caller()
+    one.send(resp(b"EVAL", b"while true do end", b"1", b"a"))
+    assert one.received() == b""
+    (busy,) = [real for real in reals if real.node.scripts.paused is not None]
+    busy.node.clock.advance(5000)
+    assert busy.node.scripts.step()
+    two.send(resp(b"GET", b"a"))
+    assert two.received() == b""
+    three = world.caller()
+    assert three.ask(b"SCRIPT", b"KILL") == b"+OK\r\n"
+    while busy.node.scripts.step():
+        pass
+    world.turn()
+    assert b"Script killed by user with SCRIPT KILL" in one.received()
+    assert two.received() == b"$-1\r\n"
+    assert three.ask(b"FUNCTION", b"KILL").startswith(b"-NOTBUSY ")
 
 
 class Acks:
