@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from isthmus.node.spec import errors
+from isthmus.proxy.pending import Pending
 from isthmus.proxy.private import Errand, Line
 from isthmus.proxy.route import CROSS_SLOT, FORWARD, NO_KEYS, SPLIT, TIED, Route
 from isthmus.wire.scalars import i64
@@ -208,6 +209,19 @@ def read_streams(session: Any, route: Route, argv: Argv) -> None:
 # -- subscriptions --------------------------------------------------------------------------------
 
 
+def told(session: Any, route: Route, argv: Argv) -> Pending:
+    """A request that is answered also after CLIENT REPLY OFF: by messages, and no reply."""
+    session.muted()
+    route.calls += 1
+    pending = Pending()
+    pending.client = session
+    pending.route = route
+    pending.argv = argv
+    pending.protocol = session.protocol
+    session.enqueue(pending)
+    return pending
+
+
 def subscribe(session: Any, route: Route, argv: Argv) -> None:
     """(P)SUBSCRIBE and (P)UNSUBSCRIBE."""
     line: Line | None = session.feed
@@ -218,7 +232,7 @@ def subscribe(session: Any, route: Route, argv: Argv) -> None:
         session.feed = line
         note(session, reply, b"")
 
-    errand = Errand(session, session.whole(route, argv), backend, [argv], line=line, done=done)
+    errand = Errand(session, told(session, route, argv), backend, [argv], line=line, done=done)
     errand.start()
     session.drain()
 
@@ -240,7 +254,7 @@ def subscribe_shard(session: Any, route: Route, argv: Argv) -> None:
         note(session, reply, name.encode())
 
     line = session.shard_feeds.get(name)
-    errand = Errand(session, session.whole(route, argv), backend, [argv], line=line, done=done)
+    errand = Errand(session, told(session, route, argv), backend, [argv], line=line, done=done)
     errand.start()
     session.drain()
 

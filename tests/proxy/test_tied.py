@@ -204,6 +204,17 @@ def test_subscriptions_in_resp3(alone: World) -> None:
     assert two.ask(b"PUBLISH", b"a", b"m") == b":0\r\n"
 
 
+def test_subscriptions_are_confirmed_in_silence(alone: World) -> None:
+    one, two = alone.caller(), alone.caller()
+    one.ask(b"HELLO", b"3")
+    assert one.ask(b"CLIENT", b"REPLY", b"OFF") == b""
+    assert one.ask(b"SUBSCRIBE", b"a") == b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+    assert two.ask(b"PUBLISH", b"a", b"m") == b":1\r\n"
+    assert one.received() == b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nm\r\n"
+    assert one.ask(b"GET", b"k") == b""
+    assert one.ask(b"UNSUBSCRIBE", b"a").startswith(b">3\r\n$11\r\nunsubscribe\r\n")
+
+
 def test_shard_channels(world: World) -> None:
     one, two = world.caller(), world.caller()
     one.ask(b"HELLO", b"3")
