@@ -216,6 +216,11 @@ class Errand:
             part.protocol = self.whole.protocol
             line.ask(argv, part)
 
+    def under_way(self) -> bool:
+        """True if the node has it, and its client there is known."""
+        line = self.line
+        return line is not None and line.errand is self and line.client_id > 0
+
     def add(self, part: Pending, data: bytes) -> None:
         """The next reply has come."""
         part.gather = None

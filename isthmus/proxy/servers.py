@@ -341,8 +341,8 @@ def client_unblock(session: Any, whole: Pending) -> None:
             session.router.submit(whole, None)
         return
     other = session.proxy.sessions.get(int(argv[2]))
-    errands = [] if other is None else list(other.errands)
-    lines = [e.line for e in errands if e.line is not None and e.line.client_id]
+    errands = () if other is None else other.errands
+    lines = [errand.line for errand in errands if errand.under_way()]
     Unblock(session.router, whole, one_if_any).ask(lines, argv)
 
 

@@ -381,7 +381,7 @@ class Session(Client):
     def waits(self) -> bool:
         """True if a command of this client waits at a node."""
         return any(
-            errand.line is not None and errand.whole.route.spec.flags & BLOCKING
+            errand.under_way() and errand.whole.route.spec.flags & BLOCKING
             for errand in self.errands
         )
 
