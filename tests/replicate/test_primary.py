@@ -223,6 +223,9 @@ def test_writes_need_good_replicas(world: World) -> None:
     world.primary.regate()
     assert world.store.error("SET", "k", "w").startswith("NOREPLICAS")
     assert world.store("GET", "k") == b"v"
+    assert world.store.error("EVAL", "#!lua\nreturn 1", "0").startswith("NOREPLICAS")
+    assert world.store("EVAL", "#!lua flags=no-writes\nreturn 1", "0") == 1
+    assert world.store("EVAL", "return 1", "0") == 1
     world.primary.acknowledge(client, world.stream.offset, None)
     world.store("SET", "k", "w")
     world.primary.forget(client)
