@@ -69,6 +69,8 @@ class Snapshots:
     def stream(self, make: Any) -> None:
         self.asked.append(make)
 
+    def flushed(self) -> None: ...
+
     def head(self, base: bool) -> bytes:
         from isthmus.node.persist.snapshot import Snapshots as Real
 

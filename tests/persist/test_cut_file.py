@@ -106,7 +106,7 @@ def test_nobody_wants_it_any_more(walked: Walked) -> None:
             walked.snapshots.cancel("test")
 
     walked.save(change)
-    assert not walked.snapshots.last_ok
+    assert walked.snapshots.last_ok, "given up is not failed"
     assert os.listdir() == []
 
 
