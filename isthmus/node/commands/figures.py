@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from isthmus.node.engine.context import Context
-from isthmus.node.engine.keyspace import Database
+from isthmus.node.engine.keyspace import SLOTS_BYTES, Database
 
 Facts = dict[str, str]
 
@@ -60,8 +60,10 @@ def tables(db: Database) -> int:
 
 
 def main_overhead(db: Database) -> int:
-    """Bytes of a database's own structures, without those for expiry."""
-    return tables(db) * TABLE_BYTES + db.size * ENTRY_BYTES + len(db.slots) * 8
+    """Bytes of a database's own structures, without those for expiry and those that database 0
+    has from the start."""
+    slots = SLOTS_BYTES if db.slots and db.index else 0
+    return tables(db) * TABLE_BYTES + db.size * ENTRY_BYTES + slots
 
 
 def expires_overhead(db: Database) -> int:
@@ -135,9 +137,9 @@ def memory(ctx: Context, facts: Facts) -> Memory:
         used=used,
         rss=rss,
         peak=node.memory.peak_bytes,
-        startup=0,
+        startup=SLOTS_BYTES,
         clients=node.client_memory.total,
-        overhead=node.memory.buffers_bytes + keyspace + sum(node.memory.extra.values()),
+        overhead=SLOTS_BYTES + keyspace + node.memory.buffers_bytes + node.memory.extra_bytes,
         # All that is resident counts as held, as in a Redis with the C library's allocator.
         allocated=int(facts.get("allocator_allocated", used)),
         active=int(facts.get("allocator_active", rss)),

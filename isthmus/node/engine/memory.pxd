@@ -36,6 +36,8 @@ cdef class Memory:
     cdef long long _next_db
     cdef dict _slots
     cdef long long _slots_ms
+    @cython.locals(ahead="long long")
+    cpdef long long held(self)
     @cython.locals(used="long long")
     cpdef long long used(self)
     @cython.locals(used="long long")

@@ -20,7 +20,7 @@ from isthmus.node.engine import access
 from isthmus.node.engine.config import Config
 from isthmus.node.engine.context import GATE_MEMORY, Context
 from isthmus.node.engine.heap import used as heap_used
-from isthmus.node.engine.keyspace import Database, Keyspace
+from isthmus.node.engine.keyspace import SLOTS_BYTES, Database, Keyspace
 from isthmus.node.engine.table import Table
 from isthmus.wire.scalars import i64
 
@@ -126,9 +126,18 @@ class Memory:
         self.extra[part] = held
         self.extra_bytes = sum(self.extra.values())
 
+    def held(self) -> i64:
+        """Bytes of data, of client buffers and of what other parts reported.
+
+        What database 0 takes with its first key counts from the start, so that a limit above what
+        is used leaves room for keys.
+        """
+        ahead: i64 = 0 if self.keyspace.databases[0].slots else SLOTS_BYTES
+        return heap_used() + self.buffers_bytes + self.extra_bytes + ahead
+
     def used(self) -> i64:
-        """Bytes of data, of client buffers and of what other parts reported."""
-        used = heap_used() + self.buffers_bytes + self.extra_bytes
+        """As held(), and the highest so far is noted."""
+        used = self.held()
         if used > self.peak_bytes:
             self.peak_bytes = used
             self.peak_ms = self.ctx.clock.now_ms
@@ -138,7 +147,7 @@ class Memory:
         """Bytes above the limit; negative below, and without a limit."""
         if not self.limit_bytes:
             return -1
-        used = heap_used() + self.buffers_bytes + self.extra_bytes
+        used = self.held()
         used -= self.keyspace.garbage_bytes
         if self.keyspace.cut is not None:
             # As little would be won by evicting more: it waits to be written, and is freed then.
