@@ -60,10 +60,9 @@ def tables(db: Database) -> int:
 
 
 def main_overhead(db: Database) -> int:
-    """Bytes of a database's own structures, without those for expiry and those that database 0
-    has from the start."""
-    slots = SLOTS_BYTES if db.slots and db.index else 0
-    return tables(db) * TABLE_BYTES + db.size * ENTRY_BYTES + slots
+    """Bytes of a database's own structures, without those for expiry and those that count from
+    the start (`Memory.held`)."""
+    return tables(db) * TABLE_BYTES + db.size * ENTRY_BYTES
 
 
 def expires_overhead(db: Database) -> int:
@@ -132,14 +131,15 @@ def memory(ctx: Context, facts: Facts) -> Memory:
     keyspace = sum(
         main_overhead(db) + expires_overhead(db) for db in ctx.keyspace.databases if db.size
     )
+    startup = SLOTS_BYTES * len(ctx.keyspace.databases)
     rss = node.server.process_memory() if node.server is not None else 0
     return Memory(
         used=used,
         rss=rss,
         peak=node.memory.peak_bytes,
-        startup=SLOTS_BYTES,
+        startup=startup,
         clients=node.client_memory.total,
-        overhead=SLOTS_BYTES + keyspace + node.memory.buffers_bytes + node.memory.extra_bytes,
+        overhead=startup + keyspace + node.memory.buffers_bytes + node.memory.extra_bytes,
         # All that is resident counts as held, as in a Redis with the C library's allocator.
         allocated=int(facts.get("allocator_allocated", used)),
         active=int(facts.get("allocator_active", rss)),

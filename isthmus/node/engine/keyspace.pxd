@@ -82,6 +82,7 @@ cdef class Keyspace:
     cdef public long long garbage_keys
     cdef public long long freed_values
     cdef public long long garbage_bytes
+    cdef public long long ahead_bytes
     cdef public long long evicted_keys
     cdef public dict ready
     cdef public object tracker

@@ -117,6 +117,7 @@ class Database:
             if not self.slots:
                 self.slots = [None] * SLOTS
                 heap.add(SLOTS_BYTES)
+                self.keyspace.ahead_bytes -= SLOTS_BYTES
             table = Table()
             self.slots[self.last_slot] = table
             self.last_table = table
@@ -316,6 +317,7 @@ class Database:
             self.keyspace.discard_slots(self.slots, self.size, self.field_expiries)
         if self.slots:
             heap.add(-SLOTS_BYTES)
+            self.keyspace.ahead_bytes += SLOTS_BYTES
         self.keyspace.garbage_keys += self.size
         self.slots = []
         self.size = 0
@@ -329,6 +331,9 @@ class Database:
         """Take the keys of `other`, of a keyspace that nobody else uses, in place of the own."""
         self.alert(other)
         self.forget_all()
+        if other.slots:
+            self.keyspace.ahead_bytes -= SLOTS_BYTES
+            other.keyspace.ahead_bytes += SLOTS_BYTES
         self.slots, other.slots = other.slots, []
         self.size, other.size = other.size, 0
         self.counts = other.counts
@@ -509,6 +514,8 @@ class Keyspace:
         self.freed_values = 0
         # What the values that wait to be freed take, about: it is not counted against a limit.
         self.garbage_bytes = 0
+        # What databases that are empty take with their first key.
+        self.ahead_bytes = SLOTS_BYTES * databases
         self.evicted_keys = 0
         self.expired_keys = 0
         self.expired_fields = 0

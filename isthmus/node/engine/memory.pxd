@@ -36,7 +36,6 @@ cdef class Memory:
     cdef long long _next_db
     cdef dict _slots
     cdef long long _slots_ms
-    @cython.locals(ahead="long long")
     cpdef long long held(self)
     @cython.locals(used="long long")
     cpdef long long used(self)

@@ -20,7 +20,7 @@ from isthmus.node.engine import access
 from isthmus.node.engine.config import Config
 from isthmus.node.engine.context import GATE_MEMORY, Context
 from isthmus.node.engine.heap import used as heap_used
-from isthmus.node.engine.keyspace import SLOTS_BYTES, Database, Keyspace
+from isthmus.node.engine.keyspace import Database, Keyspace
 from isthmus.node.engine.table import Table
 from isthmus.wire.scalars import i64
 
@@ -129,11 +129,10 @@ class Memory:
     def held(self) -> i64:
         """Bytes of data, of client buffers and of what other parts reported.
 
-        What database 0 takes with its first key counts from the start, so that a limit above what
-        is used leaves room for keys.
+        What a database takes with its first key counts from the start, so that a limit above what
+        is used leaves room for keys, whatever their database.
         """
-        ahead: i64 = 0 if self.keyspace.databases[0].slots else SLOTS_BYTES
-        return heap_used() + self.buffers_bytes + self.extra_bytes + ahead
+        return heap_used() + self.buffers_bytes + self.extra_bytes + self.keyspace.ahead_bytes
 
     def used(self) -> i64:
         """As held(), and the highest so far is noted."""
