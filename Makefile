@@ -25,7 +25,7 @@ SIDE_BY_SIDE = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build up test test-pure test-clients test-objectstore soak soak-persist soak-replicate soak-failover soak-moves lint format docs bench clean distclean
+.PHONY: help venv build up test test-pure test-clients test-objectstore redis-suite soak soak-persist soak-replicate soak-failover soak-moves lint format docs bench clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,6 +56,9 @@ test-objectstore: build ## export and import with stores that speak S3 and Azure
 	@$(PY) -m pip --disable-pip-version-check --quiet --python .venv-objectstore/bin/python \
 		install -r .venv/requirements.txt -r tests/objectstore/requirements.txt
 	.venv-objectstore/bin/python -m pytest -o filterwarnings= tests/objectstore $(ARGS)
+
+redis-suite: build ## Redis' own tests (fetched; needs tclsh) against a node: ARGS="unit/type/hash"
+	$(PY) -m tests.redis_suite.run $(ARGS)
 
 soak: $(READY) ## random streams against redis-server 8.0 for a while: ARGS="--seconds 600"
 	$(PY) -m tests.oracle.soak $(ARGS)
