@@ -149,9 +149,12 @@ def test_looks_leave_the_access_time_alone(debug: Store) -> None:
     assert debug.error("DEBUG", "OBJECT", "none") == "ERR no such key"
 
 
-@pytest.mark.parametrize("word", ["RESTART", "REPLICATE x"])
-def test_what_needs_files_or_replicas_says_so(debug: Store, word: str) -> None:
-    assert debug.error("DEBUG", *word.split()).startswith("ERR this version ")
+@pytest.mark.parametrize("words, told", [
+    ("RESTART", "a node does not start itself anew"), ("REPLICATE x", "replicas are sent"),
+    ("CRASH-AND-RECOVER 5", "a node does not start"), ("AOF-FLUSH-SLEEP 1", "cannot be made slow"),
+])  # fmt: skip
+def test_what_is_refused_says_why(debug: Store, words: str, told: str) -> None:
+    assert told in debug.error("DEBUG", *words.split())
 
 
 def test_examples_of_types() -> None:

@@ -36,8 +36,9 @@ SLEEP_SECONDS_MAX = 3600.0
 PACKED_BYTES_MAX = 1 << 32
 LISTED_ENTRIES_MAX = 1000
 
-NO_FILES = b"ERR this version keeps its data in memory only: there is nothing to load from"
-NO_REPLICAS = b"ERR this version has no replicas to send anything to"
+NO_RESTART = b"ERR a node does not start itself anew: stop it, and start it as before"
+NO_FLUSH_SLEEP = b"ERR writing the append only file cannot be made slow"
+NO_REPLICATE = b"ERR replicas are sent what changes data here, and nothing else"
 PROTOCOL_TYPES = (
     b"ERR Wrong protocol type name. Please use one of the following: "
     b"string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false"
@@ -480,17 +481,19 @@ def load_aof(ctx: Context, argv: list[bytes]) -> None:
     ctx.reply.ok()
 
 
-def refuse_files(ctx: Context, argv: list[bytes]) -> None:
-    raise RedisError(NO_FILES)
+def refused(text: bytes) -> Handler:
+    """A sub-command that says why it is none."""
+
+    def refuse(ctx: Context, argv: list[bytes]) -> None:
+        raise RedisError(text)
+
+    return refuse
 
 
-def refuse_replicas(ctx: Context, argv: list[bytes]) -> None:
-    raise RedisError(NO_REPLICAS)
-
-
-for _name in ("RESTART", "CRASH-AND-RECOVER", "AOF-FLUSH-SLEEP"):
-    sub(_name, 0, MANY)(refuse_files)
-sub("REPLICATE", 1, MANY)(refuse_replicas)
+sub("RESTART", 0, MANY)(refused(NO_RESTART))
+sub("CRASH-AND-RECOVER", 0, MANY)(refused(NO_RESTART))
+sub("AOF-FLUSH-SLEEP", 1, 1)(refused(NO_FLUSH_SLEEP))
+sub("REPLICATE", 1, MANY)(refused(NO_REPLICATE))
 
 
 @sub("HELP", 0, 0)
