@@ -232,6 +232,9 @@ def test_there_is_one_database(client: Client) -> None:
     said = client("COPY", key, f"{{{key}}}", "DB", "1")
     assert said == b"-ERR Copying to another database is not allowed in cluster mode\r\n"
     assert client("COPY", key, f"{{{key}}}", "DB", "0") == b":0\r\n"
+    for index in ("-1", "16"):
+        said = client("COPY", key, f"{{{key}}}", "DB", index)
+        assert said == b"-ERR DB index is out of range\r\n"
 
 
 def test_who_says_readonly_reads_from_a_replica() -> None:

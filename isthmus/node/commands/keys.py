@@ -48,6 +48,8 @@ from isthmus.wire.scalars import i64, parse_int
 INT_DIGITS_MAX = 20
 EMBSTR_BYTES_MAX = 44
 ACCESS_CLOCK_MASK = 0xFFFFFF
+# How many databases Redis has unless it is told otherwise.
+DATABASES = 16
 NO_LFU = (
     b"ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that "
     b"when switching between policies at runtime LRU and LFU data will take some time to adjust."
@@ -206,10 +208,12 @@ def renamenx(ctx: Context, argv: list[bytes]) -> None:
 def database(ctx: Context, text: bytes, not_in_cluster: bytes) -> Database:
     """The database with the number `text`; in a cluster there is only the first."""
     index = int32(text)
+    # As in Redis, the number is looked at as if there were the usual 16 in a cluster, too.
+    count = len(ctx.keyspace.databases) if ctx.cluster is None else DATABASES
+    if not 0 <= index < count:
+        raise RedisError(DB_INDEX_OUT_OF_RANGE)
     if ctx.cluster is not None and index != 0:
         raise RedisError(not_in_cluster)
-    if not 0 <= index < len(ctx.keyspace.databases):
-        raise RedisError(DB_INDEX_OUT_OF_RANGE)
     found: Database = ctx.keyspace.databases[index]
     return found
 
