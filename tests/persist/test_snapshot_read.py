@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
+from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,12 @@ import pytest
 from isthmus.node.engine.clock import Clock
 from isthmus.node.engine.keyspace import Keyspace
 from isthmus.node.engine.rng import Rng
-from isthmus.node.persist.snapshot_read import KeyspaceLoader, Report, read_snapshot
+from isthmus.node.persist.snapshot_read import (
+    PIECE_BYTES,
+    KeyspaceLoader,
+    Report,
+    read_snapshot,
+)
 from isthmus.wire.crc64 import crc64, extend
 from isthmus.wire.rdb_reader import RdbError, RdbReader
 from tests.persist.samples import EARLY, GOOD
@@ -175,11 +182,76 @@ def test_progress_and_loading_many() -> None:
     steps = list(read_snapshot(reader, KeyspaceLoader(keyspace), now_ms=START_MS))
     assert steps == sorted(steps)
     assert steps[-1] == len(data)
-    assert len(steps) == len(data) // (1 << 20) + 1
+    assert len(steps) == len(data) // PIECE_BYTES + 1
     assert keyspace.databases[0].size == 3000
     for table in keyspace.databases[0].slots:
         if table is not None:
             table.check()
+
+
+MANY = 9000
+LARGE = {
+    "hash": [("HSET", "k", *(f"{i}" for i in range(2 * MANY)))],
+    "timed": [
+        ("HSET", "k", *(f"{i}" for i in range(2 * MANY))),
+        ("HPEXPIREAT", "k", START_MS + 9000, "FIELDS", 3000, *range(0, 6000, 2)),
+        ("HPEXPIREAT", "k", START_MS + 8000, "FIELDS", MANY - 3000, *range(6000, 2 * MANY, 2)),
+    ],
+    "set": [("SADD", "k", *(f"m{i}" for i in range(MANY)))],
+    "zset": [("ZADD", "k", *(text for i in range(MANY) for text in (i / 7, f"m{i}")))],
+    "list": [("RPUSH", "k", *(sha512(b"%d" % i).digest() for i in range(MANY)))],
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_value_comes_in_steps(name: str) -> None:
+    store = Store()
+    for argv in LARGE[name]:
+        store(*argv)
+    payload = store("DUMP", "k")
+    record = payload[:1] + string(b"k") + payload[1:-10]
+    data = file(key(b"before") + ms(START_MS + 5000) + record + record_of_other(record) + key(b"z"))
+    other = Store()
+    reader = RdbReader(data)
+    pieces = read_snapshot(reader, KeyspaceLoader(other.node.keyspace), now_ms=START_MS)
+    steps = list(pieces)
+    assert len(steps) > 4
+    assert max(b - a for a, b in itertools.pairwise(steps)) < PIECE_BYTES + 10_000
+    assert other("DBSIZE") == 4
+    assert other("PEXPIRETIME", "k") == START_MS + 5000
+    assert other("PEXPIRETIME", "o") == -1
+    value = contents(store.node.keyspace)[0, b"k"][0]
+    found = contents(other.node.keyspace)
+    for again in (b"k", b"o"):
+        assert found[0, again][0] == value
+        assert other("OBJECT", "ENCODING", again) == store("OBJECT", "ENCODING", "k")
+    for cut in range(40, len(data) - 10, len(data) // 50):
+        with pytest.raises(RdbError):
+            load(data[:cut])
+
+
+def record_of_other(record: bytes) -> bytes:
+    """The same value at another key."""
+    return record[:1] + string(b"o") + record[3:]
+
+
+def test_a_large_list_of_old_files_comes_in_steps() -> None:
+    items = [b"%d" % i for i in range(MANY)]
+    data = file(b"\x01" + string(b"k") + length(MANY) + strings(*items) + key(b"z"))
+    store = Store()
+    steps = list(
+        read_snapshot(RdbReader(data), KeyspaceLoader(store.node.keyspace), now_ms=START_MS)
+    )
+    assert len(steps) == 3
+    assert store("LRANGE", "k", 0, -1) == items
+    assert store("GET", "z") == b"v"
+
+
+def test_a_field_twice_in_a_large_value_is_refused() -> None:
+    fields = [b"%d" % i for i in range(2 * MANY)]
+    data = file(b"\x04" + string(b"k") + length(MANY + 1) + strings(*fields, b"0", b"x"))
+    with pytest.raises(RdbError, match="already"):
+        load(data)
 
 
 def test_a_lying_hint_costs_nothing() -> None:

@@ -49,9 +49,9 @@ from isthmus.wire.logs import log
 from isthmus.wire.rdb_reader import RdbReader
 from isthmus.wire.resp import pack
 
-SLICE_NS = 1_000_000
-SWEEP_NS = 1_000_000
-REST_TIMES = 4
+SLICE_NS = 500_000
+SWEEP_NS = 500_000
+REST_TIMES = 6
 REST_SECONDS_MAX = 0.02
 TICK_SECONDS = 0.02
 ALIVE_SECONDS = 1.0

@@ -14,7 +14,8 @@ A record is a type byte, key and value, and what stands in front of it is about 
 
 The walk ends with the checksum compared, or with RdbError, and then whatever was loaded is not to
 be used: there is no partial success. It is an iterator over bytes done, so that a node can show
-that it is alive, and a tool its progress, between pieces of about PIECE_BYTES. Behind its last item
+that it is alive, and a tool its progress, between pieces of about PIECE_BYTES; a large collection
+is read a few thousand elements at a time. Behind its last item
 `reader.position` is the first byte behind the snapshot: in an AOF commands may follow there.
 
 Keys whose time had come are left out, as a Redis primary leaves them out, unless `keep_expired`;
@@ -38,6 +39,8 @@ from isthmus.node.values.rdb_decode import (
     DEFAULT_LIMITS,
     EmptyValue,
     Limits,
+    Reading,
+    begin,
     module_name,
     read_value,
 )
@@ -47,7 +50,8 @@ from isthmus.wire.scalars import i64
 from isthmus.wire.slots import SLOTS
 
 VERSION_MAX = 12
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18
+PIECE_ELEMENTS: i64 = 4096
 ENTRY_BYTES_MIN = 3
 BATCH_ITEMS: i64 = 3 * BATCH
 SLOT_INFO_CODE: i64 = 0xF4
@@ -171,6 +175,12 @@ class SnapshotWalk:
         self.expire_ms = -1
         self.idle_s = -1
         self.freq = -1
+        # Where this piece ends, about.
+        self.stop = 0
+        # A large value that is being read, its key, and where the record begins.
+        self.reading: Reading | None = None
+        self.key = b""
+        self.key_at = 0
         self.read_head()
 
     def read_head(self) -> None:
@@ -189,9 +199,11 @@ class SnapshotWalk:
     def run(self, bytes_max: i64) -> bool:
         """Read about so many bytes; True once the end has been read and found right."""
         reader = self.reader
-        stop = reader.position + bytes_max
+        self.stop = reader.position + bytes_max
         ended = False
-        while reader.position < stop and not ended:
+        if self.reading is not None:
+            self.read_on()
+        while self.reading is None and reader.position < self.stop and not ended:
             kind: i64 = reader.byte()
             if kind < SLOT_INFO_CODE:
                 self.read_entry(kind)
@@ -229,17 +241,46 @@ class SnapshotWalk:
             )
 
     def read_entry(self, kind: i64) -> None:
-        """A key and its value."""
+        """A key and its value, or the beginning of a large one."""
         reader = self.reader
-        at = reader.position - 1
-        key = reader.string()
-        expire_ms: i64 = self.expire_ms
+        self.key_at = reader.position - 1
+        self.key = reader.string()
         try:
-            value = reader.string() if kind == 0 else read_value(reader, kind, self.limits)
+            if kind == 0:
+                value: Any = reader.string()
+            else:
+                reading = begin(reader, kind, self.limits)
+                if reading is None:
+                    value = read_value(reader, kind, self.limits)
+                elif reading.step(PIECE_ELEMENTS, self.stop):
+                    value = reading.whole()
+                else:
+                    self.reading = reading
+                    return
         except EmptyValue:
             self.report.empty += 1
             self.forget()
             return
+        self.take(value)
+
+    def read_on(self) -> None:
+        """More of a large value."""
+        reading = self.reading
+        assert reading is not None
+        if not reading.step(PIECE_ELEMENTS, self.stop):
+            return
+        self.reading = None
+        try:
+            value = reading.whole()
+        except EmptyValue:
+            self.report.empty += 1
+            self.forget()
+        else:
+            self.take(value)
+
+    def take(self, value: Any) -> None:
+        """The key has been read whole."""
+        expire_ms: i64 = self.expire_ms
         if not self.keep_expired and 0 <= expire_ms < self.now_ms:
             self.report.expired += 1
             self.forget()
@@ -247,11 +288,11 @@ class SnapshotWalk:
         self.report.keys += 1
         try:
             if self.loader is not None:
-                self.loader.entry(key, value, expire_ms, self.idle_s, self.freq)
+                self.loader.entry(self.key, value, expire_ms, self.idle_s, self.freq)
             else:
-                self.into.entry(key, value, expire_ms, self.idle_s, self.freq)
+                self.into.entry(self.key, value, expire_ms, self.idle_s, self.freq)
         except ValueError as error:
-            raise reader.error(str(error), at) from error
+            raise self.reader.error(str(error), self.key_at) from error
         self.forget()
 
     def forget(self) -> None:

@@ -1,7 +1,7 @@
 """RDB values decoded: what a type byte and the bytes behind it mean, and whether it can be true.
 
-Every type that Redis 2.8 to 8.0 writes (the table at the end of this text); `read_value` is the one
-entry. The checksum of a file or payload says that nothing happened to the bytes on their way, not
+Every type that Redis 2.8 to 8.0 writes (the table at the end of this text). `read_value` reads one
+whole; `begin` reads those that may be long a step at a time. The checksum of a file or payload says that nothing happened to the bytes on their way, not
 that whoever wrote them was honest or sane: so what no sequence of commands could have brought about
 is refused here, with RdbError and the offset. No field or member twice, pairs whole, scores that
 are numbers, numbers of an intset in order, counts that are true, expiries in range; in streams
@@ -44,6 +44,7 @@ from isthmus.wire.scalars import i64
 # Redis' own limit of a field's expiry, Unix ms.
 FIELD_EXPIRY_MAX = (1 << 48) - 2
 PLAIN, PACKED = 1, 2
+NO_LIMIT: i64 = 1 << 62
 _MODULE_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
@@ -73,35 +74,81 @@ def read_value(reader: RdbReader, kind: i64, limits: Limits = DEFAULT_LIMITS) ->
     at = reader.position
     if kind == STRING:
         return reader.string()
-    if kind == HASH:
-        return read_hash(reader, limits)
+    reading = begin(reader, kind, limits)
+    if reading is not None:
+        reading.step(NO_LIMIT, NO_LIMIT)
+        return reading.whole()
     if kind in (HASH_LISTPACK, HASH_ZIPLIST, ZIPMAP):
         return read_packed_hash(reader, kind, limits)
-    if kind in (LIST, LIST_ZIPLIST):
-        return read_list(reader, limits) if kind == LIST else read_ziplist_list(reader, limits)
-    if kind in (QUICKLIST, QUICKLIST_2):
-        return read_quicklist(reader, kind, limits)
-    if kind == SET:
-        return read_set(reader, limits)
+    if kind == LIST_ZIPLIST:
+        return read_ziplist_list(reader, limits)
     if kind == SET_LISTPACK:
         return set_of(reader, reader.listpack(), 1, limits.set_entries)
     if kind == SET_INTSET:
         return set_of(reader, reader.intset(), 0, limits.set_ints)
-    if kind in (ZSET, ZSET_2):
-        return read_zset(reader, kind == ZSET_2, limits)
     if kind == ZSET_LISTPACK:
         return zset_of(reader, reader.listpack(), limits)
     if kind == ZSET_ZIPLIST:
         return zset_of(reader, reader.ziplist(), limits)
     if kind in (STREAM, STREAM_2, STREAM_3):
         return read_stream(reader, (STREAM, STREAM_2, STREAM_3).index(kind) + 1)
-    if kind in (HASH_METADATA, HASH_METADATA_EARLY):
-        return read_hash_metadata(reader, kind == HASH_METADATA, limits)
     if kind in (HASH_LISTPACKEX, HASH_LISTPACKEX_EARLY):
         return read_hash_listpackex(reader, kind == HASH_LISTPACKEX, limits)
     if kind in (MODULE, MODULE_2):
         raise reader.error(f"a value of the module type {module_name(reader.number())!r}", at)
     raise reader.error(f"unknown type {kind} of a value", at)
+
+
+def begin(reader: RdbReader, kind: i64, limits: Limits = DEFAULT_LIMITS) -> Reading | None:
+    """The reading of a value whose elements stand there one by one; None if it is no such type."""
+    if kind == QUICKLIST_2 or kind == QUICKLIST:
+        return QuicklistReading(reader, kind, limits)
+    if kind == HASH:
+        return HashReading(reader, kind, limits)
+    if kind == ZSET_2 or kind == ZSET:
+        return ZSetReading(reader, kind, limits)
+    if kind == SET:
+        return SetReading(reader, kind, limits)
+    if kind == HASH_METADATA or kind == HASH_METADATA_EARLY:
+        return TimedHashReading(reader, kind, limits)
+    if kind == LIST:
+        return ListReading(reader, kind, limits)
+    return None
+
+
+class Reading:
+    """A value of any size on its way in, a step at a time: `step` until it says that it was the
+    last, then `whole`. All raise RdbError."""
+
+    def __init__(self, reader: RdbReader, kind: i64, limits: Limits) -> None:
+        self.reader = reader
+        self.kind = kind
+        self.limits = limits
+        # Elements that are still to be read.
+        self.left: i64 = 0
+
+    def count(self, bytes_min: i64, what: str) -> None:
+        """Read how many elements follow, of which each takes so many bytes at least."""
+        self.left = self.reader.count(bytes_min, what)
+        if self.left == 0:
+            raise empty(self.reader, what)
+
+    def element(self) -> None:
+        """Read the next one."""
+        raise NotImplementedError
+
+    def step(self, elements: i64, stop: i64) -> bool:
+        """Read so many elements, or until the reader has come to `stop`. True once all were."""
+        reader = self.reader
+        while self.left > 0 and elements > 0 and reader.position < stop:
+            self.element()
+            self.left -= 1
+            elements -= 1
+        return self.left == 0
+
+    def whole(self) -> Any:
+        """The value."""
+        raise NotImplementedError
 
 
 def module_name(number: int) -> str:
@@ -117,18 +164,26 @@ def empty(reader: RdbReader, what: str) -> EmptyValue:
 # -- hashes ---------------------------------------------------------------------------------------
 
 
-def read_hash(reader: RdbReader, limits: Limits) -> HashValue:
+class HashReading(Reading):
     """Fields and values as strings."""
-    count = reader.count(2, "hash")
-    value = HashValue()
-    value.reserve(count)
-    for _ in range(count):
-        if not value.write(reader.string(), reader.string()):
+
+    def __init__(self, reader: RdbReader, kind: i64, limits: Limits) -> None:
+        super().__init__(reader, kind, limits)
+        self.count(2, "hash")
+        self.value = HashValue()
+        self.value.reserve(self.left)
+
+    def element(self) -> None:
+        """A field and its value."""
+        reader = self.reader
+        if not self.value.write(reader.string(), reader.string()):
             raise reader.error("a field that the hash has already")
-    if count == 0:
-        raise empty(reader, "hash")
-    value.fit(limits.hash_entries, limits.hash_bytes)
-    return value
+
+    def whole(self) -> HashValue:
+        """The value."""
+        limits = self.limits
+        self.value.fit(limits.hash_entries, limits.hash_bytes)
+        return self.value
 
 
 def read_packed_hash(reader: RdbReader, kind: i64, limits: Limits) -> HashValue:
@@ -163,38 +218,57 @@ def hash_of_pairs(reader: RdbReader, items: list[bytes], width: i64) -> HashValu
     return value
 
 
-def set_expiries(value: HashValue, due: list[tuple[bytes, i64]]) -> None:
-    """Give fields their expiries, in the order in which Redis has them."""
-    # Of those that are due together the last one set comes first.
-    due.reverse()
-    for field, when in due:
-        value.set_expiry(field, when)
-    value.timed = True
+class TimedHashReading(Reading):
+    """Expiry, field, value; expiries count from the soonest of them, but for early files.
 
+    Once all fields are there they are given their expiries, which counts as elements, too.
+    """
 
-def read_hash_metadata(reader: RdbReader, relative: bool, limits: Limits) -> HashValue:
-    """Expiry, field, value; expiries count from the soonest of them, but for early files."""
-    soonest = reader.i64() if relative else 1
-    if not 0 <= soonest <= FIELD_EXPIRY_MAX:
-        raise reader.error(f"{soonest} is no expiry of a field")
-    count = reader.count(3, "hash")
-    value = HashValue()
-    value.reserve(count)
-    due: list[tuple[bytes, i64]] = []
-    for _ in range(count):
+    def __init__(self, reader: RdbReader, kind: i64, limits: Limits) -> None:
+        super().__init__(reader, kind, limits)
+        self.soonest: i64 = reader.i64() if kind == HASH_METADATA else 1
+        if not 0 <= self.soonest <= FIELD_EXPIRY_MAX:
+            raise reader.error(f"{self.soonest} is no expiry of a field")
+        self.count(3, "hash")
+        self.value = HashValue()
+        self.value.reserve(self.left)
+        self.due: list[tuple[bytes, i64]] = []
+
+    def element(self) -> None:
+        """An expiry, a field and its value."""
+        reader = self.reader
         ttl = reader.number()
-        if ttl > FIELD_EXPIRY_MAX or soonest + ttl - 1 > FIELD_EXPIRY_MAX:
-            raise reader.error(f"an expiry of a field {ttl} ms from {soonest}")
+        if ttl > FIELD_EXPIRY_MAX or self.soonest + ttl - 1 > FIELD_EXPIRY_MAX:
+            raise reader.error(f"an expiry of a field {ttl} ms from {self.soonest}")
         field = reader.string()
-        if not value.write(field, reader.string()):
+        if not self.value.write(field, reader.string()):
             raise reader.error(f"the field {field[:40]!r} twice in a hash")
         if ttl:
-            due.append((field, soonest + ttl - 1))
-    if count == 0:
-        raise empty(reader, "hash")
-    set_expiries(value, due)
-    value.fit(limits.hash_entries, limits.hash_bytes)
-    return value
+            self.due.append((field, self.soonest + ttl - 1))
+
+    def step(self, elements: i64, stop: i64) -> bool:
+        """Read so many elements, or until the reader has come to `stop`. True once all were."""
+        before = self.left
+        if not Reading.step(self, elements, stop):
+            return False
+        return set_expiries(self.value, self.due, elements - before)
+
+    def whole(self) -> HashValue:
+        """The value."""
+        limits = self.limits
+        self.value.timed = True
+        self.value.fit(limits.hash_entries, limits.hash_bytes)
+        return self.value
+
+
+def set_expiries(value: HashValue, due: list[tuple[bytes, i64]], count: i64) -> bool:
+    """Give so many fields their expiries, in the order in which Redis has them: of those that are
+    due together the last one set comes first. True once all have theirs."""
+    while due and count > 0:
+        field, when = due.pop()
+        value.set_expiry(field, when)
+        count -= 1
+    return not due
 
 
 def read_hash_listpackex(reader: RdbReader, relative: bool, limits: Limits) -> HashValue:
@@ -212,7 +286,8 @@ def read_hash_listpackex(reader: RdbReader, relative: bool, limits: Limits) -> H
         before = when or -1
         if when:
             due.append((items[at - 2], when))
-    set_expiries(value, due)
+    set_expiries(value, due, NO_LIMIT)
+    value.timed = True
     if value.count > limits.hash_entries:
         value.outgrown = True
     return value
@@ -246,16 +321,22 @@ def settle(value: ListValue, one_listpack: bool, limits: Limits) -> None:
         value.forget_listpack_bytes()
 
 
-def read_list(reader: RdbReader, limits: Limits) -> ListValue:
+class ListReading(Reading):
     """Elements as strings."""
-    count = reader.count(1, "list")
-    value = ListValue()
-    for _ in range(count):
-        value.push_tail(reader.string())
-    if count == 0:
-        raise empty(reader, "list")
-    settle(value, True, limits)
-    return value
+
+    def __init__(self, reader: RdbReader, kind: i64, limits: Limits) -> None:
+        super().__init__(reader, kind, limits)
+        self.count(1, "list")
+        self.value = ListValue()
+
+    def element(self) -> None:
+        """One string."""
+        self.value.push_tail(self.reader.string())
+
+    def whole(self) -> ListValue:
+        """The value."""
+        settle(self.value, True, self.limits)
+        return self.value
 
 
 def read_ziplist_list(reader: RdbReader, limits: Limits) -> ListValue:
@@ -269,15 +350,21 @@ def read_ziplist_list(reader: RdbReader, limits: Limits) -> ListValue:
     return value
 
 
-def read_quicklist(reader: RdbReader, kind: i64, limits: Limits) -> ListValue:
-    """Nodes: ziplists, or each either a listpack or a single long element."""
-    count = reader.count(1, "list")
-    value = ListValue()
-    nodes = 0
-    one_listpack = True
-    for _ in range(count):
+class QuicklistReading(Reading):
+    """Nodes: ziplists, or each either a listpack or a single long element. A node is an element."""
+
+    def __init__(self, reader: RdbReader, kind: i64, limits: Limits) -> None:
+        super().__init__(reader, kind, limits)
+        self.count(1, "list")
+        self.value = ListValue()
+        self.nodes: i64 = 0
+        self.one_listpack = True
+
+    def element(self) -> None:
+        """One node."""
+        reader, value = self.reader, self.value
         before = len(value)
-        if kind == QUICKLIST:
+        if self.kind == QUICKLIST:
             append_all(value, reader.ziplist())
         else:
             container = reader.number()
@@ -286,36 +373,46 @@ def read_quicklist(reader: RdbReader, kind: i64, limits: Limits) -> ListValue:
                 if not element:
                     raise reader.error("a list's node of its own for an empty element")
                 value.push_tail(element)
-                one_listpack = False
+                self.one_listpack = False
             elif container == PACKED:
                 append_all(value, reader.listpack())
             else:
                 raise reader.error(f"a list's node of the unknown kind {container}")
         if len(value) > before:
-            nodes += 1
-    if nodes == 0:
-        raise empty(reader, "list")
-    settle(value, one_listpack and nodes == 1, limits)
-    return value
+            self.nodes += 1
+
+    def whole(self) -> ListValue:
+        """The value."""
+        if self.nodes == 0:
+            raise empty(self.reader, "list")
+        settle(self.value, self.one_listpack and self.nodes == 1, self.limits)
+        return self.value
 
 
 # -- sets -----------------------------------------------------------------------------------------
 
 
-def read_set(reader: RdbReader, limits: Limits) -> SetValue:
+class SetReading(Reading):
     """Members as strings."""
-    count = reader.count(1, "set")
-    value = SetValue()
-    value.reserve(count)
-    if count > max(limits.set_ints, limits.set_entries):
-        value.shape = 2
-    for _ in range(count):
-        if not value.insert_member(reader.string()):
-            raise reader.error("a member that the set has already")
-    if count == 0:
-        raise empty(reader, "set")
-    value.fit(limits.set_ints, limits.set_entries, limits.set_bytes)
-    return value
+
+    def __init__(self, reader: RdbReader, kind: i64, limits: Limits) -> None:
+        super().__init__(reader, kind, limits)
+        self.count(1, "set")
+        self.value = SetValue()
+        self.value.reserve(self.left)
+        if self.left > max(limits.set_ints, limits.set_entries):
+            self.value.shape = 2
+
+    def element(self) -> None:
+        """One member."""
+        if not self.value.insert_member(self.reader.string()):
+            raise self.reader.error("a member that the set has already")
+
+    def whole(self) -> SetValue:
+        """The value."""
+        limits = self.limits
+        self.value.fit(limits.set_ints, limits.set_entries, limits.set_bytes)
+        return self.value
 
 
 def set_of(reader: RdbReader, items: list[bytes], shape: i64, most: i64) -> SetValue:
@@ -333,27 +430,35 @@ def set_of(reader: RdbReader, items: list[bytes], shape: i64, most: i64) -> SetV
 # -- sorted sets ----------------------------------------------------------------------------------
 
 
-def read_zset(reader: RdbReader, binary: bool, limits: Limits) -> ZSetValue:
+class ZSetReading(Reading):
     """Member and score, as eight bytes or spelt."""
-    count = reader.count(9 if binary else 2, "sorted set")
-    value = ZSetValue()
-    value.reserve(count)
-    zero = False
-    for _ in range(count):
+
+    def __init__(self, reader: RdbReader, kind: i64, limits: Limits) -> None:
+        super().__init__(reader, kind, limits)
+        self.count(9 if kind == ZSET_2 else 2, "sorted set")
+        self.value = ZSetValue()
+        self.value.reserve(self.left)
+        self.zero = False
+
+    def element(self) -> None:
+        """A member and its score."""
+        reader = self.reader
         member = reader.string()
-        score = reader.double() if binary else reader.old_double()
+        score = reader.double() if self.kind == ZSET_2 else reader.old_double()
         if score != score:
             raise reader.error(f"a score of {member[:40]!r} that is not a number")
         if score == 0.0:
-            zero = True
-        if value.upsert(member, score) != 2:
+            self.zero = True
+        if self.value.upsert(member, score) != 2:
             raise reader.error(f"the member {member[:40]!r} twice in a sorted set")
-    if count == 0:
-        raise empty(reader, "sorted set")
-    value.fit(limits.zset_entries, limits.zset_bytes)
-    if zero and not value.outgrown:
-        without_signed_zeros(value)
-    return value
+
+    def whole(self) -> ZSetValue:
+        """The value."""
+        value = self.value
+        value.fit(self.limits.zset_entries, self.limits.zset_bytes)
+        if self.zero and not value.outgrown:
+            without_signed_zeros(value)
+        return value
 
 
 def zset_of(reader: RdbReader, items: list[bytes], limits: Limits) -> ZSetValue:
