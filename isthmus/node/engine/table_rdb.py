@@ -108,25 +108,35 @@ def save_entries(
 ) -> int:
     """Write the entries of a collection from bucket `first` on: keys, and values if asked for, as
     strings. Returns the bucket to go on with, -1 at the end; nothing may change in between."""
-    buckets = table._buckets[first : first + buckets_max]
-    for bucket in buckets:
+    stop = _stop(table, first, buckets_max)
+    for bucket in table._buckets[first:stop]:
         for key, rec in bucket.items():
             out.string(key)
             if with_values:
                 out.string(rec.value)
-    return first + buckets_max if first + buckets_max < len(table._buckets) else -1
+    return stop if stop < len(table._buckets) else -1
 
 
 def save_timed(table: Table, out: RdbWriter, first: int, buckets_max: int, soonest: int) -> int:
     """As save_entries() with values, each entry behind its expiry: 0 without one, else what it
     is more than `soonest`, plus 1."""
-    buckets = table._buckets[first : first + buckets_max]
-    for bucket in buckets:
+    stop = _stop(table, first, buckets_max)
+    for bucket in table._buckets[first:stop]:
         for key, rec in bucket.items():
             out.length(rec.expire - soonest + 1 if rec.expire >= 0 else 0)
             out.string(key)
             out.string(rec.value)
-    return first + buckets_max if first + buckets_max < len(table._buckets) else -1
+    return stop if stop < len(table._buckets) else -1
+
+
+def _stop(table: Table, first: int, buckets_max: int) -> int:
+    """Behind how many buckets to stop: here they are few, and large."""
+    entries = 0
+    for index in range(first, min(first + buckets_max, len(table._buckets))):
+        entries += len(table._buckets[index])
+        if entries >= buckets_max:
+            return index + 1
+    return min(first + buckets_max, len(table._buckets))
 
 
 def soonest_expiry(table: Table) -> int:
