@@ -173,14 +173,71 @@ def test_the_lease_is_counted_from_when_it_was_asked_for(seat: Seat) -> None:
     seat.now += 905 * MS
     seat.duty.turn()
     assert seat.refusal(b"set") == CLUSTERDOWN
-    assert seat.cuts == 2  # before the first grant, and now
 
 
-def test_a_write_in_whose_turn_the_lease_ends_is_answered_to_nobody(leader: Seat) -> None:
+def test_a_primary_that_stood_still_answers_what_it_owes_when_it_has_its_lease_again(
+    leader: Seat,
+) -> None:
+    token = leader.write()
+    leader.now += 3000 * MS
     leader.duty.turn()
+    assert leader.refusal(b"set") == leader.refusal(b"get") == CLUSTERDOWN
+    leader.duty.replica_has(B, leader.replication.offset)
+    assert (leader.cuts, leader.released) == (0, []), "without a lease nothing is promised"
+    leader.duty.cron()
+    leader.grant(B)
+    assert leader.refusal(b"set") is None
+    assert (leader.cuts, leader.released) == (0, [token])
+
+
+@pytest.mark.parametrize("durability", ["replica:9000:1000", "async:9000:1000", "fsync"])
+def test_a_write_in_whose_turn_the_lease_ends_waits_for_another(durability: str) -> None:
+    seat = Seat()
+    seat.topology(5, A, [B], durability=durability)
+    seat.grant()
+    seat.duty.turn()
+    seat.replication.offset += 10
+    seat.now += 1900 * MS
+    token = seat.duty.commit()
+    assert token == 10 + TOKEN
+    assert seat.refusal(b"get") == CLUSTERDOWN
+    seat.duty.cron()
+    seat.grant(B)
+    assert seat.refusal(b"get") is None
+    if durability.startswith("replica"):
+        assert seat.released == []
+        seat.duty.replica_has(B, 10)
+    assert (seat.cuts, seat.released) == (0, [token])
+
+
+def test_replies_are_owed_for_no_longer_than_a_lease(leader: Seat) -> None:
+    leader.write()
+    leader.pass_ms(3000)
+    leader.pass_ms(LEASE_MS)
+    assert leader.cuts == 0
+    leader.pass_ms(1)
+    assert leader.cuts == 1
+    leader.pass_ms(1000)
+    assert leader.cuts == 1
+    # What changes now (a key expires) is owed to nobody.
     leader.replication.offset += 10
-    leader.now += 1900 * MS
     assert leader.duty.commit() == 0
+
+
+def test_replies_are_owed_no_longer_when_another_leads(leader: Seat) -> None:
+    leader.write()
+    leader.pass_ms(3000)
+    leader.grant(B, known=9, granted=False)
+    leader.pass_ms(1)
+    assert leader.cuts == 1
+
+
+def test_replies_are_not_owed_into_the_next_epoch(leader: Seat) -> None:
+    # It leads again, and does not know who did in between.
+    leader.write()
+    leader.pass_ms(3000)
+    leader.topology(9, A, [B])
+    assert leader.cuts == 1
 
 
 def test_renewals_keep_the_lease_without_the_coordinator(leader: Seat) -> None:

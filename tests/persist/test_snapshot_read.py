@@ -230,6 +230,24 @@ def test_a_large_value_comes_in_steps(name: str) -> None:
             load(data[:cut])
 
 
+def test_a_large_stream_comes_in_steps() -> None:
+    store = Store()
+    store("XGROUP", "CREATE", "k", "g", "0", "MKSTREAM")
+    for i in range(1, MANY):
+        store("XADD", "k", f"{i}-1", "f", "v")
+    store("XREADGROUP", "GROUP", "g", "one", "COUNT", 5000, "STREAMS", "k", ">")
+    store("XREADGROUP", "GROUP", "g", "two", "STREAMS", "k", ">")
+    payload = store("DUMP", "k")
+    record = payload[:1] + string(b"k") + payload[1:-10]
+    data = file(record + record_of_other(record) + key(b"z"))
+    other = Store()
+    reader = RdbReader(data)
+    steps = list(read_snapshot(reader, KeyspaceLoader(other.node.keyspace), now_ms=START_MS))
+    assert len(steps) > 8
+    assert other("DUMP", "k") == other("DUMP", "o") == payload
+    assert other("GET", "z") == b"v"
+
+
 def record_of_other(record: bytes) -> bytes:
     """The same value at another key."""
     return record[:1] + string(b"o") + record[3:]

@@ -19,8 +19,10 @@ another node the primary. Of them, only those count that follow under the shard'
 
 A primary that has just been made one lets requests wait until it has its lease, for a while: it
 takes as long as the lease of the one before still runs. One whose lease ends answers nothing that
-concerns keys, and cuts off those to whom it owes replies: what became of their writes is for the
-next primary to know.
+concerns keys. Those to whom it owes replies go on waiting, for as long as a lease lasts: it may only
+have stood still, and gets it back under the same epoch, so that nobody else has led meanwhile and
+what replicas have of these writes stays. Then, or when another leads, it cuts them off: what became
+of their writes is for the next primary to know.
 """
 
 from __future__ import annotations
@@ -105,6 +107,8 @@ class Duty:
         self._heir = ""
         self._handover_until = 0
         self._acquire_until = 0
+        # Until when those who wait for replies may go on waiting without a lease; 0: there is one.
+        self._owed_until = 0
         # How often this process was made a primary, and ceased to be one; and how many clients were
         # cut off without an answer: for metrics.
         self.promotions = 0
@@ -167,6 +171,10 @@ class Duty:
                 offset=replication.offset, replid=replication.replid,
             )  # fmt: skip
         if self.epoch != shard.epoch or self.state not in (LEADING, HANDING):
+            if self._owed_until:
+                # Another may have led in between.
+                self._owed_until = 0
+                self._break_off()
             self.offsets = {}
             self.noted = replication.offset
             self.acked = 0
@@ -210,12 +218,16 @@ class Duty:
     def _leave_lead(self) -> None:
         """Be a primary no longer: whoever waits for a promise of ours will not have it."""
         if self.state in (LEADING, HANDING, HANDED):
-            cut = self._cut_off()
-            if cut:
-                log("cut_off_unacknowledged", level="WARN", clients=cut)
+            self._owed_until = 0
+            self._break_off()
             self._end_handover(SPREAD_MS if self.state == HANDED else 0)
         self.offsets = {}
         self.unsafe.clear()
+
+    def _break_off(self) -> None:
+        cut = self._cut_off()
+        if cut:
+            log("cut_off_unacknowledged", level="WARN", clients=cut)
 
     def _cut_off(self) -> int:
         cut = self.cut_off()
@@ -299,19 +311,23 @@ class Duty:
         if end == self.noted:
             return 1
         self.noted = end
+        waits = self.durability.kind == REPLICA
+        at_once = 1
         if not self.leadership.holds(now):
             log("lease_lost_in_a_turn", level="WARN", shard=self.shard, epoch=self.epoch)
-            return 0
+            self.regate(now)
+            if not self._owed_until:
+                return 0
+            at_once = end + TOKEN
         unsafe = self.unsafe
-        waits = self.durability.kind == REPLICA
         if not self._replicas() or not (waits or self._counted()):
             unsafe.clear()
-            return 1
+            return at_once
         if unsafe and now - unsafe[-1][1] < NOTE_MS * MS:
             unsafe[-1] = end, unsafe[-1][1]
         else:
             unsafe.append((end, now))
-        return end + TOKEN if waits else 1
+        return end + TOKEN if waits else at_once
 
     @property
     def must_sync(self) -> bool:
@@ -361,10 +377,21 @@ class Duty:
                 # Nothing is to be expected soon: those who waited are told so.
                 self._acquire_until = 0
                 self.node.blocking.resume_postponed()
+            if self._owed_until and (now > self._owed_until or not self._may_return()):
+                self._owed_until = 0
+                self._break_off()
             return
+        if before == CLUSTERDOWN:
+            self._owed_until = 0
+            # Replicas may have acknowledged in the meantime; without `replica` none are waited for.
+            safe = self.acked if self.durability.kind == REPLICA else self.noted
+            if safe:
+                self.release(safe + TOKEN)
         if self._refusal == CLUSTERDOWN:
             self.problem = "waits for the lease of its shard"
-            cut = self._cut_off()
+            returns = self._may_return()
+            self._owed_until = now + self.view.lease_ms * MS if returns else 0
+            cut = 0 if returns else self._cut_off()
             log("lease_lost", level="WARN", shard=self.shard, epoch=self.epoch, cut_off=cut)
         elif self._refusal:
             self.problem = self._refusal.decode()
@@ -378,6 +405,10 @@ class Duty:
             self._acquire_until = 0
         if before == CLUSTERDOWN:
             self.node.blocking.resume_postponed()
+
+    def _may_return(self) -> bool:
+        """Without a lease: whether this node may get it back under its epoch, for all it knows."""
+        return self.state == LEADING and self.leadership.known <= self.epoch
 
     def refusal(self, session: ClientState, spec: CommandSpec) -> bytes | None:
         """Why a command may not run now; None if it may, an empty text if it is to wait. Called
@@ -462,8 +493,9 @@ class Duty:
         if self.offsets.get(self._heir, -1) < replication.offset:
             replication.primary.ask_acks()
             return
-        # What its replies promised is kept by the heir: they may go.
-        self.release(replication.offset + TOKEN)
+        if self.leadership.holds(now):
+            # What its replies promised is kept by the heir: they may go.
+            self.release(replication.offset + TOKEN)
         self.state = HANDED
         # Reads wait as well from here on, instead of being refused.
         self.node.blocking.pause(self.node.clock.now_ms + HANDOVER_MS_MAX, False)
@@ -495,7 +527,7 @@ class Duty:
             self._end_handover()
             self.state = LEADING
             self.leadership.learn(self.view, now)
-        if self._stale(now) or self._acquire_until:
+        if self._stale(now) or self._acquire_until or self._owed_until:
             self.regate(now)
 
     # -- what the coordinator is told ---------------------------------------------------------

@@ -63,6 +63,11 @@ cdef class ZSetReading(Reading):
     @cython.locals(value=ZSetValue)
     cpdef object whole(self)
 
+cdef class StreamReading(Reading):
+    cdef object value, parts
+    cpdef bint step(self, long long elements, long long stop) except *
+    cpdef object whole(self)
+
 cpdef object begin(RdbReader reader, long long kind, Limits limits=?)
 @cython.locals(when="long long")
 cdef bint set_expiries(HashValue value, list[tuple] due, long long count) except *

@@ -31,7 +31,8 @@ from typing import Any
 from isthmus.node.values.hashes import HashValue
 from isthmus.node.values.lists import SAFE_BYTES, ListValue, bytes_limit
 from isthmus.node.values.sets import SetValue
-from isthmus.node.values.stream_decode import read_stream
+from isthmus.node.values.stream_decode import stream_parts
+from isthmus.node.values.streams import StreamValue
 from isthmus.node.values.zsets import ZSetValue, without_signed_zeros
 from isthmus.wire.rdb_reader import RdbError, RdbReader, read_double
 from isthmus.wire.scalars import i64
@@ -90,8 +91,6 @@ def read_value(reader: RdbReader, kind: i64, limits: Limits = DEFAULT_LIMITS) ->
         return zset_of(reader, reader.listpack(), limits)
     if kind == ZSET_ZIPLIST:
         return zset_of(reader, reader.ziplist(), limits)
-    if kind in (STREAM, STREAM_2, STREAM_3):
-        return read_stream(reader, (STREAM, STREAM_2, STREAM_3).index(kind) + 1)
     if kind in (HASH_LISTPACKEX, HASH_LISTPACKEX_EARLY):
         return read_hash_listpackex(reader, kind == HASH_LISTPACKEX, limits)
     if kind in (MODULE, MODULE_2):
@@ -111,6 +110,8 @@ def begin(reader: RdbReader, kind: i64, limits: Limits = DEFAULT_LIMITS) -> Read
         return SetReading(reader, kind, limits)
     if kind == HASH_METADATA or kind == HASH_METADATA_EARLY:
         return TimedHashReading(reader, kind, limits)
+    if kind == STREAM or kind == STREAM_2 or kind == STREAM_3:
+        return StreamReading(reader, kind, limits)
     if kind == LIST:
         return ListReading(reader, kind, limits)
     return None
@@ -481,3 +482,28 @@ def zset_of(reader: RdbReader, items: list[bytes], limits: Limits) -> ZSetValue:
     if value.count > limits.zset_entries:
         value.outgrown = True
     return value
+
+
+# -- streams --------------------------------------------------------------------------------------
+
+
+class StreamReading(Reading):
+    """A stream of any format. A block is an element, and so is what is pending."""
+
+    def __init__(self, reader: RdbReader, kind: i64, limits: Limits) -> None:
+        super().__init__(reader, kind, limits)
+        self.value = StreamValue()
+        version = (STREAM, STREAM_2, STREAM_3).index(kind) + 1
+        self.parts = stream_parts(reader, self.value, version)
+
+    def step(self, elements: i64, stop: i64) -> bool:
+        """Read so many elements, or until the reader has come to `stop`. True once all were."""
+        while elements > 0 and self.reader.position < stop:
+            if next(self.parts, None) is None:
+                return True
+            elements -= 1
+        return False
+
+    def whole(self) -> StreamValue:
+        """The value."""
+        return self.value

@@ -16,6 +16,8 @@ which wrote format 1, did not count: entries added and read are estimated as Red
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from isthmus.node.values.stream_ids import ZERO_ID, make_id, wrap64
 from isthmus.node.values.stream_load import load_block
 from isthmus.node.values.streams import Consumer, Group, StreamValue
@@ -32,9 +34,9 @@ def read_id(reader: RdbReader) -> bytes:
     return make_id(ms, reader.number())
 
 
-def read_stream(reader: RdbReader, version: i64) -> StreamValue:
-    """A stream of format 1, 2 or 3; RdbError if it cannot have come about."""
-    value = StreamValue()
+def stream_parts(reader: RdbReader, value: StreamValue, version: i64) -> Iterator[bool]:
+    """Read a stream of format 1, 2 or 3 into an empty one, and say so after each part of it;
+    RdbError if it cannot have come about."""
     for _ in range(reader.count(BLOCK_BYTES_MIN, "stream")):
         at = reader.position
         key = reader.string()
@@ -44,13 +46,14 @@ def read_stream(reader: RdbReader, version: i64) -> StreamValue:
             if hasattr(error, "offset"):
                 raise
             raise reader.error(str(error), at) from None
+        yield True
     read_state(reader, value, version)
     for _ in range(reader.count(5, "stream's list of groups")):
         name = reader.string()
         if name in value.groups:
             raise reader.error(f"the group {name[:40]!r} twice in a stream")
-        value.groups[name] = read_group(reader, value, version)
-    return value
+        value.groups[name] = group = read_group(reader, value, version)
+        yield from read_group_parts(reader, group, version)
 
 
 def read_state(reader: RdbReader, value: StreamValue, version: i64) -> None:
@@ -75,36 +78,36 @@ def read_state(reader: RdbReader, value: StreamValue, version: i64) -> None:
 
 
 def read_group(reader: RdbReader, value: StreamValue, version: i64) -> Group:
-    """A group behind its name."""
+    """A group behind its name: what it has read."""
     last = read_id(reader)
     read = wrap64(reader.number()) if version >= 2 else value.distance(last)
     if read < -1:
         raise reader.error(f"a group has read {read} entries")
-    group = Group(last, read)
+    return Group(last, read)
+
+
+def read_group_parts(reader: RdbReader, group: Group, version: i64) -> Iterator[bool]:
+    """What is pending in a group, and its consumers."""
     for _ in range(reader.count(25, "group's list of pending entries")):
         id = reader.raw(16)
         time_ms = reader.i64()
         if not group.pending.put(id, time_ms, wrap64(reader.number()), NO_OWNER):
             raise reader.error("an entry is pending twice in a group")
+        yield True
     owned = 0
     for _ in range(reader.count(10, "group's list of consumers")):
-        owned += read_consumer(reader, group, version)
+        name = reader.string()
+        if name in group.consumers:
+            raise reader.error(f"the consumer {name[:40]!r} twice in a group")
+        consumer = group.add_consumer(name, reader.i64())
+        consumer.active_ms = reader.i64() if version >= 3 else consumer.seen_ms
+        count = reader.count(16, "consumer's list of pending entries")
+        owned += count
+        for _ in range(count):
+            take_pending(reader, group, consumer, reader.raw(16))
+            yield True
     if owned != len(group.pending):
         raise reader.error(f"{len(group.pending) - owned} pending entries have no consumer")
-    return group
-
-
-def read_consumer(reader: RdbReader, group: Group, version: i64) -> int:
-    """A consumer; returns how many pending entries it has."""
-    name = reader.string()
-    if name in group.consumers:
-        raise reader.error(f"the consumer {name[:40]!r} twice in a group")
-    consumer = group.add_consumer(name, reader.i64())
-    consumer.active_ms = reader.i64() if version >= 3 else consumer.seen_ms
-    count = reader.count(16, "consumer's list of pending entries")
-    for _ in range(count):
-        take_pending(reader, group, consumer, reader.raw(16))
-    return count
 
 
 def take_pending(reader: RdbReader, group: Group, consumer: Consumer, id: bytes) -> None:
