@@ -264,6 +264,20 @@ def test_beats(world: World) -> None:
     assert client.closing and client.replica is None and waiting.replica is not None
 
 
+def test_the_first_replica_is_not_greeted_with_a_ping(world: World) -> None:
+    """It comes a period later, however long the node had been alone."""
+    world.store.advance(60_000)
+    world.primary.cron()
+    client = world.online()
+    offset = world.stream.offset
+    for passed_ms, sent in ((0, b""), (9_900, b""), (100, pack([b"PING"]))):
+        world.store.advance(passed_ms)
+        world.primary.cron()
+        world.primary.turn()
+        assert world.sent(client) == sent
+    assert world.stream.offset == offset + len(pack([b"PING"]))
+
+
 def test_the_stream_ends_when_nobody_follows(world: World) -> None:
     client = world.online()
     replid = world.stream.replid
