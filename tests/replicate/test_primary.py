@@ -200,6 +200,18 @@ def test_messages_in_their_place(world: World) -> None:
     assert found == words
 
 
+def test_flushall_is_one_command(world: World) -> None:
+    client = world.online()
+    for db in (5, 0):
+        world.store("SELECT", db)
+        world.store("SET", "k", "v")
+    world.primary.turn()
+    world.sent(client)
+    world.store("FLUSHALL", "ASYNC")
+    world.primary.turn()
+    assert world.sent(client) == pack([b"FLUSHALL"])
+
+
 def test_waiting_for_acknowledgements(world: World) -> None:
     client = world.online()
     assert world.store("WAIT", "1", "0") == 1, "nothing was written by this client"
