@@ -9,6 +9,7 @@
 # REDIS8_SUITE=...   another release of the distribution
 # ISTHMUS_REDIS8=... another folder
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/apt_archives.sh"
 
 suite=${REDIS8_SUITE:-trixie}
 target=${ISTHMUS_REDIS8:-${XDG_CACHE_HOME:-$HOME/.cache}/isthmus/redis8}
@@ -30,12 +31,6 @@ options=(
     -o Dir::State::lists="$work/lists" -o Dir::State::status=/dev/null -o Dir::Cache="$work/cache"
     -o Acquire::Retries=1 -o Acquire::http::Timeout=15 -o APT::Sandbox::User=root
 )
-
-# Every archive that apt is configured with, in either of its two file formats.
-archives() {
-    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{sources,list} 2>/dev/null |
-        sed -nE 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+) .*/\2/p' | awk '!seen[$0]++'
-}
 
 found=
 while read -r archive; do

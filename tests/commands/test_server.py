@@ -155,6 +155,18 @@ def test_flush(store: Store) -> None:
         assert store.error(*line.split()) == "ERR syntax error"
 
 
+def test_flushall_is_one_effect(store: Store) -> None:
+    """However many databases have keys, and also if none has."""
+    for db in (0, 3, 9):
+        store("SELECT", db)
+        store("SET", "k", "v")
+    seen = store.recorder.effects_seen
+    for line in ("FLUSHALL", "FLUSHALL ASYNC"):
+        count = len(seen)
+        store.run(line)
+        assert [(effect.db, effect.argv) for effect in seen[count:]] == [(9, [b"FLUSHALL"])]
+
+
 def test_flush_tells_watchers_of_keys_that_were_there(store: Store) -> None:
     other = store.node.new_client()
     for key, reply in (("here", None), ("nowhere", [])):

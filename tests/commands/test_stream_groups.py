@@ -209,6 +209,22 @@ def test_without_acknowledgement_nothing_is_pending(store: Store) -> None:
     ]  # fmt: skip
 
 
+def test_a_read_of_new_entries_is_one_change_to_save(store: Store) -> None:
+    """Of each stream; a read of a consumer's history is none."""
+    filled(store, 9)
+    filled(store, 1, "t")
+    store.run("XGROUP CREATECONSUMER s g a")
+    store.run("XGROUP CREATECONSUMER t g a")
+    log = store.node.keyspace.log
+    for line, changes in [
+        ("COUNT 3 STREAMS s >", 1), ("COUNT 2 NOACK STREAMS s >", 1), ("STREAMS s 0", 0),
+        ("STREAMS s t > >", 2), ("STREAMS s t > >", 0), ("NOACK STREAMS s t 0 0", 0),
+    ]:  # fmt: skip
+        before = log.dirty
+        store.run(f"XREADGROUP GROUP g a {line}")
+        assert log.dirty == before + changes, line
+
+
 def test_entries_delivered_again_change_hands(store: Store) -> None:
     filled(store, 2)
     read(store, "a")

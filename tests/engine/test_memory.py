@@ -7,7 +7,10 @@ import gc
 import pytest
 
 from isthmus.node.engine import access, heap
+from isthmus.node.engine.effect import apply
+from isthmus.node.engine.keyspace import SLOTS_BYTES, Keyspace
 from isthmus.node.engine.memory import LATE_EVICTIONS
+from isthmus.node.engine.rng import Rng
 from tests.support.store import Store
 
 OOM = "OOM command not allowed when used memory > 'maxmemory'."
@@ -48,6 +51,54 @@ def test_data_is_counted_and_given_back(store: Store) -> None:
     assert store.node.keyspace.garbage_bytes == 0
     # The recorder of effects holds commands, not tables: only empty structures may be left.
     assert heap.used() - before < 20_000
+
+
+def used_memory(store: Store) -> int:
+    """What INFO says, once all that waits to be freed is."""
+    while store.node.keyspace.free_slice(1000):
+        pass
+    (line,) = [x for x in store("INFO", "memory").split() if x.startswith(b"used_memory:")]
+    return int(line.partition(b":")[2])
+
+
+@pytest.mark.parametrize("flush", ["FLUSHALL", "FLUSHDB"])
+def test_a_first_key_costs_no_more_than_another(store: Store, flush: str) -> None:
+    """What a database takes with it counts from the start, and again once it is flushed."""
+    gc.collect()
+    empty = used_memory(store)
+    assert empty >= 16 * SLOTS_BYTES
+    for db in (9, 0):
+        store("SELECT", db)
+        before = used_memory(store)
+        store("SET", "k", "v")
+        assert 0 < used_memory(store) - before < 1000
+        if flush == "FLUSHDB":
+            store(flush)
+            assert abs(used_memory(store) - empty) < 1000
+    store(flush)
+    assert abs(used_memory(store) - empty) < 1000
+    assert store.node.keyspace.ahead_bytes == 16 * SLOTS_BYTES
+
+
+def test_what_is_taken_over_counts_once(store: Store) -> None:
+    """Of a database with keys or none, in place of keys or none."""
+    gc.collect()
+    empty = used_memory(store)
+    for db in (0, 1):
+        store("SELECT", db)
+        store("SET", "k", "v")
+    keyspace = store.node.keyspace
+    other = Keyspace(store.clock, Rng(2))
+    for db in (1, 2):
+        apply(other, db, [b"SET", b"k", b"v"])
+    for mine, theirs in zip(keyspace.databases, other.databases, strict=True):
+        mine.adopt(theirs)
+    assert [db.index for db in keyspace.databases if db.size] == [1, 2]
+    assert keyspace.ahead_bytes == 14 * SLOTS_BYTES
+    assert other.ahead_bytes == 16 * SLOTS_BYTES
+    assert 0 < used_memory(store) - empty < 2000
+    store("FLUSHALL")
+    assert abs(used_memory(store) - empty) < 1000
 
 
 def test_without_eviction_writes_are_refused_and_reads_go_on(store: Store) -> None:

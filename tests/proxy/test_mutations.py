@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
 
-from tests.proxy.world import World, resp
+from tests.proxy.world import Make, World, resp
 
-Make = Callable[..., World]
 WORDS = [b"a", b"b", b"c", b"{t}x", b"{t}y", b"0", b"1", b"-1", b"9" * 20, b"*", b"", b"\r\n"]
 NAMES = [
     b"GET", b"SET", b"MGET", b"MSET", b"DEL", b"EXISTS", b"TOUCH", b"UNLINK", b"INCR", b"LPUSH",

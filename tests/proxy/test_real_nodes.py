@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.proxy.world import Caller, World, resp
+from tests.proxy.world import Caller, Make, World, resp
 from tests.wire.hostile import VECTORS, Vector
-
-Make = Callable[..., World]
-
-
-@pytest.fixture(params=[1, 3])
-def world(make_world: Make, request: pytest.FixtureRequest) -> World:
-    made = make_world(request.param)
-    made.reals()
-    return made
-
-
-@pytest.fixture
-def caller(world: World) -> Caller:
-    return world.caller()
 
 
 def bulks(*values: bytes | None) -> bytes:

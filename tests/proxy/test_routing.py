@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,9 +13,8 @@ from isthmus.proxy.topology import BadTopology, read
 from isthmus.wire.frames import ERROR, SPLIT, hello_frame
 from isthmus.wire.link_hello import greeting
 from isthmus.wire.slots import key_slot
-from tests.proxy.world import FakeNode, World, node_id, resp, topology
+from tests.proxy.world import FakeNode, Make, node_id, resp, topology
 
-Make = Callable[..., World]
 # Of the first and of the second half of the slots.
 LOW, HIGH = b"b", b"a"
 assert key_slot(LOW) < 8192 <= key_slot(HIGH)

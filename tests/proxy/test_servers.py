@@ -5,27 +5,12 @@ Where a reply's shape is what matters, a node is asked the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from isthmus.proxy.servers import histogram, history, latest, read, slow_calls
-from tests.proxy.world import Caller, RealNode, World, resp
-
-Make = Callable[..., World]
-
-
-@pytest.fixture(params=[1, 3])
-def world(make_world: Make, request: pytest.FixtureRequest) -> World:
-    made = make_world(request.param)
-    made.reals()
-    return made
-
-
-@pytest.fixture
-def caller(world: World) -> Caller:
-    return world.caller()
+from tests.proxy.world import Caller, Make, RealNode, World, resp
 
 
 def nodes(world: World) -> list[RealNode]:
@@ -300,13 +285,11 @@ def test_a_wait_is_ended_by_another_client(world: World) -> None:
     assert one.received() == b":0\r\n"
 
 
-def test_a_line_whose_wait_was_ended_has_no_next_client(make_world: Make) -> None:
-    world = make_world(1)
-    world.reals()
-    one, two = world.caller(), world.caller()
+def test_a_line_whose_wait_was_ended_has_no_next_client(alone: World) -> None:
+    one, two = alone.caller(), alone.caller()
     one.send(resp(b"BLPOP", b"q", b"0"))
     two.ask(b"CLIENT", b"UNBLOCK", b"%d" % one.session.id)
-    assert world.proxy.router.shards[0].idle == []
+    assert alone.proxy.router.shards[0].idle == []
 
 
 def test_a_script_that_does_not_end_can_be_killed(make_world: Make) -> None:
@@ -397,31 +380,28 @@ def test_wait_in_a_transaction_does_not_wait(world: World, caller: Caller) -> No
     assert caller.ask(b"EXEC") == b"*2\r\n+OK\r\n:0\r\n"
 
 
-def test_an_errand_follows_what_was_asked_before(make_world: Make) -> None:
+def test_an_errand_follows_what_was_asked_before(alone: World) -> None:
     """A line is another connection than the link: its requests wait for the link's replies."""
-    world = make_world(1)
-    (real,) = world.reals()
-    caller = world.caller()
+    (real,) = nodes(alone)
+    caller = alone.caller()
     caller.ask(b"LPUSH", b"q", b"x")
     assert caller.ask(b"BLPOP", b"q", b"0") == b"*2\r\n$1\r\nq\r\n$1\r\nx\r\n"
     caller.socket.sendall(
         resp(b"SET", b"k", b"5") + resp(b"MULTI") + resp(b"INCR", b"k") + resp(b"EXEC")
     )
-    world.pump.poll(0)
+    alone.pump.poll(0)
     assert len(caller.session.delayed) == 1
-    world.turn()
+    alone.turn()
     assert caller.received().endswith(b"+OK\r\n+QUEUED\r\n*1\r\n:6\r\n")
     assert caller.session.delayed == [] and real.node.blocking.clients == {}
 
 
-def test_a_client_that_leaves_before_its_errand(make_world: Make) -> None:
-    world = make_world(1)
-    world.reals()
-    caller = world.caller()
+def test_a_client_that_leaves_before_its_errand(alone: World) -> None:
+    caller = alone.caller()
     caller.socket.sendall(resp(b"SET", b"k", b"5") + resp(b"BLPOP", b"q", b"0"))
-    world.pump.poll(0)
+    alone.pump.poll(0)
     caller.socket.close()
-    world.turn()
-    other = world.caller()
+    alone.turn()
+    other = alone.caller()
     assert other.ask(b"RPUSH", b"q", b"x") == b":1\r\n"
     assert other.ask(b"LLEN", b"q") == b":1\r\n"

@@ -2,33 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from isthmus.wire.slots import key_slot
 from tests.proxy.world import Caller, World, resp
-
-Make = Callable[..., World]
-
-
-@pytest.fixture(params=[1, 3])
-def world(make_world: Make, request: pytest.FixtureRequest) -> World:
-    made = make_world(request.param)
-    made.reals()
-    return made
-
-
-@pytest.fixture
-def alone(make_world: Make) -> World:
-    made = make_world(1)
-    made.reals()
-    return made
-
-
-@pytest.fixture
-def caller(world: World) -> Caller:
-    return world.caller()
 
 
 def test_a_transaction_is_one(caller: Caller) -> None:

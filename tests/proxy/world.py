@@ -271,3 +271,7 @@ class World:
         for pump in self.pumps:
             for peer in list(pump.peers.values()):
                 pump.close(peer)
+
+
+# What the fixture make_world is.
+Make = Callable[..., World]

@@ -200,6 +200,18 @@ def test_messages_in_their_place(world: World) -> None:
     assert found == words
 
 
+def test_flushall_is_one_command(world: World) -> None:
+    client = world.online()
+    for db in (5, 0):
+        world.store("SELECT", db)
+        world.store("SET", "k", "v")
+    world.primary.turn()
+    world.sent(client)
+    world.store("FLUSHALL", "ASYNC")
+    world.primary.turn()
+    assert world.sent(client) == pack([b"FLUSHALL"])
+
+
 def test_waiting_for_acknowledgements(world: World) -> None:
     client = world.online()
     assert world.store("WAIT", "1", "0") == 1, "nothing was written by this client"
@@ -262,6 +274,20 @@ def test_beats(world: World) -> None:
     world.store.advance(61_000)
     world.primary.cron()
     assert client.closing and client.replica is None and waiting.replica is not None
+
+
+def test_the_first_replica_is_not_greeted_with_a_ping(world: World) -> None:
+    """It comes a period later, however long the node had been alone."""
+    world.store.advance(60_000)
+    world.primary.cron()
+    client = world.online()
+    offset = world.stream.offset
+    for passed_ms, sent in ((0, b""), (9_900, b""), (100, pack([b"PING"]))):
+        world.store.advance(passed_ms)
+        world.primary.cron()
+        world.primary.turn()
+        assert world.sent(client) == sent
+    assert world.stream.offset == offset + len(pack([b"PING"]))
 
 
 def test_the_stream_ends_when_nobody_follows(world: World) -> None:
