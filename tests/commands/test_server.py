@@ -167,6 +167,17 @@ def test_flushall_is_one_effect(store: Store) -> None:
         assert [(effect.db, effect.argv) for effect in seen[count:]] == [(9, [b"FLUSHALL"])]
 
 
+@pytest.mark.parametrize("line", ["FLUSHALL", "FLUSHDB"])
+def test_a_flush_counts_the_keys(store: Store, line: str) -> None:
+    """As changes to save; so it was seen at redis-server 7.0 and 8.0."""
+    log = store.node.keyspace.log
+    store.run("MSET a 1 b 2 c 3")
+    for changes in (3, 0):
+        before = log.dirty
+        store.run(line)
+        assert log.dirty == before + changes
+
+
 def test_flush_tells_watchers_of_keys_that_were_there(store: Store) -> None:
     other = store.node.new_client()
     for key, reply in (("here", None), ("nowhere", [])):

@@ -73,9 +73,9 @@ def replay_persist(db: Database, argv: list[bytes]) -> None:
 
 
 def flush(db: Database) -> None:
-    """FLUSHDB."""
+    """FLUSHDB. Each key counts as a change."""
+    db.log.dirty += db.size
     db.forget_all()
-    db.log.dirty += 1
     if db.log.recording:
         db.record([b"FLUSHDB"], b"", b"")
 
@@ -87,11 +87,11 @@ def replay_flushdb(db: Database, argv: list[bytes]) -> None:
 
 
 def flush_all(db: Database) -> None:
-    """FLUSHALL, said to db."""
+    """FLUSHALL, said to db. Each key counts as a change."""
     for each in db.keyspace.databases:
         if each.size:
+            db.log.dirty += each.size
             each.forget_all()
-    db.log.dirty += 1
     if db.log.recording:
         db.record([b"FLUSHALL"], b"", b"")
 
