@@ -71,7 +71,7 @@ def is_left(word: bytes) -> bool:
          reply=INTEGER)  # fmt: skip
 def lpush(ctx: Context, argv: list[bytes]) -> None:
     """Put elements before the first of a list, which is made if need be; reply with its length."""
-    value = push(ctx.db, argv[1], ctx.write(argv[1], ListValue), argv[2:], True)
+    value = push(ctx.db, argv[1], ctx.write(argv[1], ListValue), argv, 2, True)
     ctx.reply.integer(len(value))
 
 
@@ -80,7 +80,7 @@ def lpush(ctx: Context, argv: list[bytes]) -> None:
          reply=INTEGER)  # fmt: skip
 def rpush(ctx: Context, argv: list[bytes]) -> None:
     """Put elements behind the last of a list, which is made if need be; reply with its length."""
-    value = push(ctx.db, argv[1], ctx.write(argv[1], ListValue), argv[2:], False)
+    value = push(ctx.db, argv[1], ctx.write(argv[1], ListValue), argv, 2, False)
     ctx.reply.integer(len(value))
 
 
@@ -90,7 +90,7 @@ def push_existing(ctx: Context, argv: list[bytes], front: bool) -> None:
     if value is None:
         ctx.reply.integer(0)
         return
-    push(ctx.db, argv[1], value, argv[2:], front)
+    push(ctx.db, argv[1], value, argv, 2, front)
     ctx.reply.integer(len(value))
 
 

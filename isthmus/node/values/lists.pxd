@@ -15,8 +15,9 @@ cpdef void grows(Database db, ListValue value, long long count, long long added)
 @cython.locals(size="long long", most="long long")
 cdef void shrank(Database db, ListValue value)
 
-@cython.locals(added="long long", element=bytes)
-cpdef ListValue push(Database db, bytes key, ListValue value, list[bytes] elements, bint front)
+@cython.locals(added="long long", at="Py_ssize_t", end="Py_ssize_t")
+cpdef ListValue push(Database db, bytes key, ListValue value, list[bytes] argv, long long start,
+                     bint front)
 cpdef bytes pop_one(Database db, bytes key, ListValue value, bint front)
 cpdef void pop(Database db, bytes key, ListValue value, long long count, bint front)
 cpdef void replace(Database db, bytes key, ListValue value, long long index, bytes element)

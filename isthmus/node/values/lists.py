@@ -79,41 +79,42 @@ def shrank(db: Database, value: ListValue) -> None:
 
 
 def push(
-    db: Database, key: bytes, value: ListValue | None, elements: list[bytes], front: bool
+    db: Database, key: bytes, value: ListValue | None, argv: list[bytes], start: i64, front: bool
 ) -> ListValue:
-    """LPUSH (front) or RPUSH key element...; `value` is the list there now or None."""
+    """LPUSH (front) or RPUSH key argv[start:]...; `value` is the list there now or None."""
     fresh = value is None
     if value is None:
         value = ListValue()
+    end = len(argv)
     if not value.outgrown:
         added: i64 = 0
-        for element in elements:
-            added += len(element)
-        grows(db, value, len(elements), added)
+        for at in range(start, end):
+            added += len(argv[at])
+        grows(db, value, end - start, added)
     if front:
-        for element in elements:
-            value.push_head(element)
+        for at in range(start, end):
+            value.push_head(argv[at])
     else:
-        for element in elements:
-            value.push_tail(element)
+        for at in range(start, end):
+            value.push_tail(argv[at])
     if fresh:
         db.store(key, value, -1)
     if db.changed(key):
-        argv = [b"LPUSH" if front else b"RPUSH", key, *elements]
-        db.record(argv, b"lpush" if front else b"rpush", b"l")
+        effect = [b"LPUSH" if front else b"RPUSH", key, *argv[start:]]
+        db.record(effect, b"lpush" if front else b"rpush", b"l")
     return value
 
 
 @replays(b"LPUSH")
 def replay_lpush(db: Database, argv: list[bytes]) -> None:
     """LPUSH key element..."""
-    push(db, argv[1], db.lookup(argv[1]), argv[2:], True)
+    push(db, argv[1], db.lookup(argv[1]), argv, 2, True)
 
 
 @replays(b"RPUSH")
 def replay_rpush(db: Database, argv: list[bytes]) -> None:
     """RPUSH key element..."""
-    push(db, argv[1], db.lookup(argv[1]), argv[2:], False)
+    push(db, argv[1], db.lookup(argv[1]), argv, 2, False)
 
 
 def pop_one(db: Database, key: bytes, value: ListValue, front: bool) -> bytes:
@@ -264,7 +265,7 @@ def move(
     """Take an element off one list and put it on another, or the same; returns it."""
     element: bytes = value.get(0 if from_head else len(value) - 1)
     was_short = not value.outgrown
-    push(db, destination, target, [element], to_head)
+    push(db, destination, target, [element], 0, to_head)
     pop_one(db, source, value, from_head)
     # Two effects, and one change as Redis counts.
     db.log.dirty -= 1
