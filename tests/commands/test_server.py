@@ -178,6 +178,17 @@ def test_a_flush_counts_the_keys(store: Store, line: str) -> None:
         assert log.dirty == before + changes
 
 
+@pytest.mark.parametrize(
+    ("line", "left"), [("FLUSHALL", 0), ("FLUSHDB SYNC", 0), ("FLUSHALL ASYNC", 1)]
+)
+def test_a_flush_gives_its_memory_back_at_once(store: Store, line: str, left: int) -> None:
+    for number in range(500):
+        store("SET", f"key{number}", "v" * 100)
+    store.run(line)
+    assert len(store.node.keyspace.garbage) == left
+    assert b"lazyfreed_objects:0" in store.run("INFO memory")
+
+
 def test_flush_tells_watchers_of_keys_that_were_there(store: Store) -> None:
     other = store.node.new_client()
     for key, reply in (("here", None), ("nowhere", [])):

@@ -248,7 +248,7 @@ def test_a_flushed_list_of_hashes_is_freed_in_slices(store: Store) -> None:
         store("HSET", f"h{n}", "f", "v")
         store("HEXPIRE", f"h{n}", 100, "FIELDS", 1, "f")
     keyspace = store.node.keyspace
-    store("FLUSHALL")
+    store("FLUSHALL", "ASYNC")
     assert len(keyspace.garbage[0]) == 600
     assert keyspace.free_slice(100) and 400 < len(keyspace.garbage[0]) < 600
     while keyspace.free_slice(100):
@@ -289,7 +289,7 @@ def test_a_flushed_database_counts_as_all_its_values(store: Store) -> None:
     while keyspace.free_slice(100):
         pass
     assert keyspace.freed_values == 1
-    store("FLUSHALL")
+    store("FLUSHALL", "ASYNC")
     while keyspace.free_slice(100):
         pass
     assert keyspace.freed_values == 201

@@ -27,6 +27,8 @@ from isthmus.node.engine.spec import (
 )
 from isthmus.node.values.keys import flush, flush_all, swap
 
+# How long a client waits for memory to be freed.
+FLUSH_NS = 2_000_000
 FLUSH_TIPS = "REQUEST_POLICY:ALL_SHARDS,RESPONSE_POLICY:ALL_SUCCEEDED"
 
 ISTHMUS = b"""\
@@ -58,10 +60,24 @@ def time_(ctx: Context, argv: list[bytes]) -> None:
     ctx.reply.bulk(b"%d" % micros)
 
 
-def check_flush(argv: list[bytes]) -> None:
-    """Raise a syntax error for anything but SYNC or ASYNC."""
+def is_sync(argv: list[bytes]) -> bool:
+    """True unless ASYNC is said; a syntax error for anything else than that or SYNC."""
     if len(argv) > 2 or (len(argv) == 2 and argv[1].lower() not in (b"sync", b"async")):
         raise syntax()
+    return not argv[1:] or argv[1].lower() == b"sync"
+
+
+def flushed(ctx: Context, at_once: bool) -> None:
+    """Databases were emptied: tell who tracks keys, and the client."""
+    keyspace = ctx.keyspace
+    if at_once:
+        # A client may look at once how much memory that gave back. Of much data the rest is freed
+        # bit by bit even so; nobody waits longer than this for it.
+        freed = keyspace.freed_values
+        keyspace.free_for(FLUSH_NS)
+        keyspace.freed_values = freed
+    ctx.node.tracking.flushed(at_once)
+    ctx.reply.ok()
 
 
 @command("FLUSHDB [ASYNC | SYNC]", since="1.0.0", group="server", flags=WRITE,
@@ -69,10 +85,9 @@ def check_flush(argv: list[bytes]) -> None:
          reply=OK, tips=FLUSH_TIPS)  # fmt: skip
 def flushdb(ctx: Context, argv: list[bytes]) -> None:
     """Delete every key of the selected database."""
-    check_flush(argv)
+    at_once = is_sync(argv)
     flush(ctx.db)
-    ctx.node.tracking.flushed(not argv[1:] or argv[1].lower() == b"sync")
-    ctx.reply.ok()
+    flushed(ctx, at_once)
 
 
 @command("FLUSHALL [ASYNC | SYNC]", since="1.0.0", group="server", flags=WRITE,
@@ -80,12 +95,11 @@ def flushdb(ctx: Context, argv: list[bytes]) -> None:
          reply=OK, tips=FLUSH_TIPS)  # fmt: skip
 def flushall(ctx: Context, argv: list[bytes]) -> None:
     """Delete every key of every database."""
-    check_flush(argv)
+    at_once = is_sync(argv)
     flush_all(ctx.db)
     if ctx.node.persistence is not None and not ctx.clock.loading:
         ctx.node.persistence.snapshots.flushed()
-    ctx.node.tracking.flushed(not argv[1:] or argv[1].lower() == b"sync")
-    ctx.reply.ok()
+    flushed(ctx, at_once)
 
 
 def numbered(ctx: Context, text: bytes, error: bytes) -> Database:

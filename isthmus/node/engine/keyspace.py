@@ -46,6 +46,7 @@ WATCHED = 1
 WAITED = 2
 TRACKED = 4
 BIG_VALUE_ENTRIES = 64
+FREE_ENTRIES_PER_SLICE = 512
 RANDOM_KEY_TRIES_MAX = 100
 # The list of tables, and the counts of keys, by slot.
 SLOTS_BYTES = SLOTS * 12 + 1024
@@ -576,6 +577,16 @@ class Keyspace:
         freed = held - heap.used()
         self.garbage_bytes = max(0, self.garbage_bytes - freed) if self.garbage else 0
         return bool(self.garbage)
+
+    def free_for(self, budget_ns: i64) -> bool:
+        """Free discarded values for about so long. True while some are left."""
+        if not self.garbage:
+            return False
+        deadline = self.clock.mono_ns() + budget_ns
+        while self.free_slice(FREE_ENTRIES_PER_SLICE):
+            if self.clock.mono_ns() > deadline:
+                return True
+        return False
 
     def forget_everything(self) -> None:
         """Remove every key of every database; nobody is told, since other data follows."""

@@ -26,7 +26,6 @@ BUDGET_NS = 1_000_000
 GIVE_BACK_NS = 500_000
 IDLE_CHECK_EVERY_MS = 1000
 FEW_CLIENTS = 256
-FREE_ENTRIES_PER_SLICE = 512
 ALARM_SECONDS_MAX = 3600.0
 
 
@@ -112,7 +111,7 @@ class Cron:
         busy = self.expiry.step(BUDGET_NS)
         expired_ns = node.clock.mono_ns()
         node.latency.sample(b"expire-cycle", (expired_ns - started_ns) // 1_000_000)
-        busy |= self.free()
+        busy |= self.node.keyspace.free_for(BUDGET_NS)
         if node.memory.running:
             node.memory.make_room(node.ctx)
             busy |= node.memory.running
@@ -159,17 +158,6 @@ class Cron:
         for client in self.node.output_limits.overdue(now_ms, everybody):
             self.pump.output_limit_disconnections += 1
             self.pump.close(client.peer)
-
-    def free(self) -> bool:
-        """Free discarded values for about the budget. True if some are left."""
-        keyspace = self.node.keyspace
-        if not keyspace.garbage:
-            return False
-        deadline = self.node.clock.mono_ns() + BUDGET_NS
-        while keyspace.free_slice(FREE_ENTRIES_PER_SLICE):
-            if self.node.clock.mono_ns() > deadline:
-                return True
-        return False
 
     def give_back(self) -> bool:
         """Return free memory to the system for about the budget. True if there may be more."""
