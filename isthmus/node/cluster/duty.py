@@ -19,10 +19,10 @@ another node the primary. Of them, only those count that follow under the shard'
 
 A primary that has just been made one lets requests wait until it has its lease, for a while: it
 takes as long as the lease of the one before still runs. One whose lease ends answers nothing that
-concerns keys. Those to whom it owes replies go on waiting, for as long as a lease lasts: it may only
-have stood still, and gets it back under the same epoch, so that nobody else has led meanwhile and
-what replicas have of these writes stays. Then, or when another leads, it cuts them off: what became
-of their writes is for the next primary to know.
+concerns keys. Those to whom it owes replies go on waiting, for as long as a lease lasts: it may
+only have stood still, and gets it back under the same epoch, so that nobody else has led meanwhile
+and what replicas have of these writes stays. Then, or when another leads, it cuts them off: what
+became of their writes is for the next primary to know.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ anew, whatever happened; and nothing at all is applied once it says that the slo
 then clients write to them.
 
 Clients of this node come first. A slice is short, the loop serves in between, and while clients
-send requests no more than about a seventh of the time is taken; and no more is taken than the node's
-own replica keeps up with, so that neither the bound of `async` nor the replies of `replica` wait
-for what is moved.
+send requests no more than about a seventh of the time is taken; and no more is taken than the
+node's own replica keeps up with, so that neither the bound of `async` nor the replies of `replica`
+wait for what is moved.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """RDB values decoded: what a type byte and the bytes behind it mean, and whether it can be true.
 
 Every type that Redis 2.8 to 8.0 writes (the table at the end of this text). `read_value` reads one
-whole; `begin` reads those that may be long a step at a time. The checksum of a file or payload says that nothing happened to the bytes on their way, not
-that whoever wrote them was honest or sane: so what no sequence of commands could have brought about
-is refused here, with RdbError and the offset. No field or member twice, pairs whole, scores that
-are numbers, numbers of an intset in order, counts that are true, expiries in range; in streams
-(read in stream_decode.py) ids that rise, no pending entry without an owner or with two.
+whole; `begin` reads those that may be long a step at a time. The checksum of a file or payload says
+that nothing happened to the bytes on their way, not that whoever wrote them was honest or sane: so
+what no sequence of commands could have brought about is refused here, with RdbError and the offset.
+No field or member twice, pairs whole, scores that are numbers, numbers of an intset in order,
+counts that are true, expiries in range; in streams (read in stream_decode.py) ids that rise, no
+pending entry without an owner or with two.
 
 A collection without elements is EmptyValue, an RdbError of its own: Redis passes over such keys in
 files, which old versions wrote, and refuses them in RESTORE.
