@@ -7,6 +7,7 @@ what is asked of the others (requirepass, users). What a server can only know of
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.support.store import RedisReplyError, Store, encode
 pytestmark = [pytest.mark.oracle, pytest.mark.slow]
 
 CONNECTIONS = 3
+ACCEPT_SECONDS_MAX = 10.0
 ADMIN = """
 CONFIG SET requirepass s|CONFIG SET requirepass ""|ACL SETUSER u on >p +@all ~*|ACL SETUSER u off
 ACL SETUSER u resetpass|ACL SETUSER u nopass -select|ACL SETUSER u +@all ~* &*|ACL DELUSER v
@@ -76,6 +78,19 @@ class Connection:
 
     def close(self) -> None:
         self.socket.close()
+
+    def reopen(self, keeper: Connection) -> None:
+        """Connect anew; returns when the server has accepted it, for that is when it is logged in.
+
+        The kernel accepts at once, and the server may first serve others.
+        """
+        self.close()
+        self.open()
+        host, port = self.socket.getsockname()
+        name = f" addr={host}:{port} ".encode()
+        deadline = time.monotonic() + ACCEPT_SECONDS_MAX
+        while name not in keeper("CLIENT", "LIST"):
+            assert time.monotonic() < deadline, "the server does not accept"
 
     def __call__(self, *args: str) -> Any:
         try:
@@ -154,13 +169,11 @@ def compare(real: list[Connection], steps: list[tuple[int, tuple[str, ...]]]) ->
     keeper = real[CONNECTIONS]
     restore(keeper)
     for each in real[:CONNECTIONS]:
-        each.close()
-        each.open()
+        each.reopen(keeper)
     try:
         for at, words in steps:
             if words == ("RECONNECT",):
-                real[at].close()
-                real[at].open()
+                real[at].reopen(keeper)
                 ours.open(at)
                 continue
             if ours.clients[at].in_multi and words[0] in ("AUTH", "HELLO"):
