@@ -191,6 +191,7 @@ def test_into_a_cluster_under_load(
         assert outcome["verified"] >= 1000 > outcome["compared_while_paused"] > 0, outcome
 
 
+@patient
 def test_into_a_node_with_all_databases_though_the_link_is_cut(
     tmp_path: Path, out: Out, monkeypatch: pytest.MonkeyPatch
 ) -> None:

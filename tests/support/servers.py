@@ -10,9 +10,10 @@ import os
 import select
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +116,19 @@ def _started(command: list[str], folder: Path, arguments: Sequence[str]) -> Iter
     )
     try:
         await_output(process, b"eady to accept connections", START_SECONDS_MAX)
+        # A server whose log nobody reads stands still when the pipe is full.
+        reader = threading.Thread(target=keep, args=(process, folder / "server.log"), daemon=True)
+        reader.start()
         yield Server("127.0.0.1", port, process.pid)
     finally:
         stop(process)
+
+
+def keep(process: subprocess.Popen[bytes], path: Path) -> None:
+    """Read what the process says until it ends, and keep it."""
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    with open(path, "wb") as file, suppress(OSError):
+        while piece := os.read(descriptor, 65536):
+            file.write(piece)
+            file.flush()
